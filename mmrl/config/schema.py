@@ -1,0 +1,274 @@
+"""The keys of a stage and of a curriculum: types, ranges, defaults and cross-checks. No torch is imported here.
+
+The text under a field is its documentation: `mmrl config keys` prints it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mmrl.schedule import Schedule
+
+
+class Section(BaseModel):
+    """A part of the configuration: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelConfig(Section):
+    """Which weights, in which precision, and which of them learn."""
+
+    family: Literal["qwen2_5_omni", "qwen2_5_vl", "qwen3_vl", "qwen2_vl", "qwen2_audio"]
+    """How prompts, positions and media are built for it; see mmrl/families.py."""
+    path: str | None = None
+    """A checkpoint folder, or a name on the model hub."""
+    tiny: Literal["qwen2_5_omni", "qwen2_5_vl", "qwen3_vl"] | None = None
+    """Build a model of about a million random parameters instead of loading one."""
+    revision: str | None = None
+    """Commit, branch or tag on the hub."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    freeze: tuple[str, ...] = ()
+    """Regular expressions; parameters whose name matches one do not learn."""
+    gradient_checkpointing: bool = False
+    trust_remote_code: bool = False
+    """Run Python that comes with the checkpoint. Only for sources that you would run by hand."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> ModelConfig:
+        if (self.path is None) == (self.tiny is None):
+            raise ValueError("give either 'path' (a checkpoint) or 'tiny' (a built model), not both or neither")
+        return self
+
+
+class MediaConfig(Section):
+    """How media are decoded, and the limits beyond which a medium is an error."""
+
+    image_min_pixels: int = Field(default=3136, ge=1)
+    """Smaller images are enlarged to this many pixels by the processor."""
+    image_max_pixels: int = Field(default=1_003_520, ge=1)
+    """Larger images are shrunk to this many pixels by the processor."""
+    video_decoder: Literal["decord", "pyav"] = "decord"
+    video_fps: float = Field(default=2.0, gt=0)
+    """Frames sampled per second of video."""
+    video_min_frames: int = Field(default=4, ge=1)
+    video_max_frames: int = Field(default=64, ge=1)
+    video_min_pixels: int = Field(default=3136, ge=1)
+    """Smaller frames are enlarged to this many pixels."""
+    video_max_pixels: int = Field(default=602_112, ge=1)
+    """Larger frames are shrunk to this many pixels."""
+    limit_file_mb: float = Field(default=512, gt=0)
+    limit_image_pixels: int = Field(default=100_000_000, ge=1)
+    limit_video_seconds: float = Field(default=3600, gt=0)
+    limit_audio_seconds: float = Field(default=300, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MediaConfig:
+        for low, high in (
+            ("image_min_pixels", "image_max_pixels"),
+            ("video_min_pixels", "video_max_pixels"),
+            ("video_min_frames", "video_max_frames"),
+        ):
+            if getattr(self, low) > getattr(self, high):
+                raise ValueError(f"{low} ({getattr(self, low)}) is larger than {high} ({getattr(self, high)})")
+        return self
+
+
+class DataSource(Section):
+    """Rows from a file, or rows that a data pipeline builds into the run folder before training."""
+
+    path: Path | None = None
+    """A rows file: .jsonl or .parquet."""
+    pipeline: str | None = None
+    """The name of a builder in data_pipelines/."""
+    params: dict[str, Any] = Field(default_factory=dict)
+    """Keyword arguments of the builder."""
+    limit: int | None = Field(default=None, ge=1)
+    """Use only the first so many rows."""
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> DataSource:
+        if (self.path is None) == (self.pipeline is None):
+            raise ValueError("give either 'path' (a rows file) or 'pipeline' (a builder), not both or neither")
+        if self.params and self.pipeline is None:
+            raise ValueError("'params' belong to a 'pipeline'")
+        return self
+
+
+class DataConfig(Section):
+    """Where rows come from."""
+
+    train: dict[str, DataSource] = Field(min_length=1)
+    """By a name of your choice."""
+    heldout: dict[str, DataSource] = Field(default_factory=dict)
+    """Rows that are only ever evaluated on."""
+    system: str | None = None
+    """A system message put before each row's prompt."""
+
+
+class RolloutConfig(Section):
+    """How completions are sampled."""
+
+    engine: Literal["hf"] = "hf"
+    prompts_per_step: int = Field(default=8, ge=1)
+    group_size: int = Field(default=8, ge=2)
+    """Completions per prompt; one completion has no siblings to be compared with."""
+    max_new_tokens: int = Field(default=256, ge=1)
+    temperature: float = Field(default=1.0, gt=0)
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    top_k: int | None = Field(default=None, ge=1)
+
+
+class AlgoConfig(Section):
+    """The objective: how verdicts become advantages and advantages a loss."""
+
+    loss: Literal["grpo", "dr_grpo", "dapo", "bnpo", "cispo", "gspo"] = "dapo"
+    advantage: Literal["grpo", "dr_grpo", "rloo", "lite_ppo"] = "grpo"
+    clip_low: float = Field(default=0.2, ge=0)
+    clip_high: float = Field(default=0.28, ge=0)
+    kl_weight: float = Field(default=0.0, ge=0)
+    """Weight of the k3 estimate of KL(policy || reference); 0 means that no reference is kept."""
+    minibatches: int = Field(default=1, ge=1)
+    """Optimizer steps per rollout batch."""
+    epochs: int = Field(default=1, ge=1)
+    """Passes over each rollout batch."""
+
+
+class RewardTerm(Section):
+    """One term of the reward: a verifier by name, its parameters and its weight."""
+
+    name: str | None = None
+    """A verifier; the term `accuracy` has none, it is the row's own."""
+    weight: float | Schedule = 1.0
+    params: dict[str, Any] = Field(default_factory=dict)
+
+
+class RewardsConfig(Section):
+    """The stage's reward terms. `accuracy` stands for the verifier that each row names."""
+
+    terms: dict[str, RewardTerm] = Field(default_factory=lambda: {"accuracy": RewardTerm()})
+    max_unjudged: float = Field(default=0.02, ge=0, le=1)
+    """The run stops when a larger share of rollouts could not be judged."""
+    timeout_s: float = Field(default=10.0, gt=0)
+    """Wall time for one judgement in the isolated pool."""
+    memory_mb: int = Field(default=2048, ge=64)
+    """Memory for one worker of the isolated pool."""
+
+    @model_validator(mode="after")
+    def _names(self) -> RewardsConfig:
+        for key, term in self.terms.items():
+            if (term.name is None) != (key == "accuracy"):
+                raise ValueError(f"term {key!r}: every term but 'accuracy' needs 'name', and 'accuracy' has none")
+        return self
+
+
+class OptimConfig(Section):
+    """The optimizer (AdamW) and its schedule."""
+
+    steps: int = Field(ge=1)
+    """Training steps of the stage; one step is one rollout batch (grpo) or one batch (sft)."""
+    lr: float = Field(default=1e-6, gt=0)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = Field(default=0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    grad_clip: float = Field(default=1.0, gt=0)
+    batch_size: int = Field(default=32, ge=1)
+    """Rows per step of an sft stage; a grpo stage counts prompts (rollout.prompts_per_step)."""
+    micro_batch: int = Field(default=64, ge=1)
+    """Most rows in one forward pass; smaller saves memory, the gradient is the same."""
+
+
+class EvalConfig(Section):
+    """When and how held-out rows are scored: greedy decoding, the row's own verifier."""
+
+    every: int = Field(default=0, ge=0)
+    """Evaluate after every so many steps; 0 means at the start and the end of the stage only."""
+    batch_size: int = Field(default=64, ge=1)
+    limit: int | None = Field(default=None, ge=1)
+    """Score only the first so many held-out rows."""
+
+
+class CheckpointConfig(Section):
+    """How often the run can be resumed from, and how much disk that takes."""
+
+    every: int = Field(default=100, ge=1)
+    keep: int = Field(default=2, ge=1)
+
+
+class LogConfig(Section):
+    """What is written besides the run folder's own files."""
+
+    trackers: tuple[Literal["tensorboard", "wandb", "trackio"], ...] = ()
+    rollouts: bool = True
+    """Write every rollout to rollouts.jsonl."""
+
+
+class Stage(Section):
+    """What every kind of stage has."""
+
+    model: ModelConfig
+    media: MediaConfig = MediaConfig()
+    data: DataConfig
+    eval: EvalConfig = EvalConfig()
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    log: LogConfig = LogConfig()
+    optim: OptimConfig
+
+
+class SftStage(Stage):
+    """Supervised training on the rows' `response`; the loss counts response tokens only."""
+
+    kind: Literal["sft"]
+    rollout: RolloutConfig = RolloutConfig()
+    rewards: RewardsConfig = RewardsConfig()
+
+
+class GrpoStage(Stage):
+    """Reinforcement learning with verifiable rewards."""
+
+    kind: Literal["grpo"]
+    rollout: RolloutConfig = RolloutConfig()
+    algo: AlgoConfig = AlgoConfig()
+    rewards: RewardsConfig = RewardsConfig()
+
+    @model_validator(mode="after")
+    def _divides(self) -> GrpoStage:
+        if self.rollout.prompts_per_step % self.algo.minibatches:
+            raise ValueError(
+                f"rollout.prompts_per_step ({self.rollout.prompts_per_step}) is not a multiple of "
+                f"algo.minibatches ({self.algo.minibatches}): groups are never torn apart"
+            )
+        return self
+
+
+AnyStage = Annotated[SftStage | GrpoStage, Field(discriminator="kind")]
+
+
+class LaunchConfig(Section):
+    """How many processes train together, and how the weights are spread over them."""
+
+    processes: int = Field(default=1, ge=1)
+    """One per GPU."""
+    strategy: Literal["single", "ddp", "zero2", "zero3"] = "single"
+
+    @model_validator(mode="after")
+    def _processes(self) -> LaunchConfig:
+        if (self.processes == 1) != (self.strategy == "single"):
+            raise ValueError(f"strategy {self.strategy!r} does not go with {self.processes} process(es)")
+        return self
+
+
+class Run(Section):
+    """What `mmrl train` runs: named stages in order, in one run folder."""
+
+    name: str
+    out: Path
+    seed: int = Field(default=0, ge=0)
+    launch: LaunchConfig = LaunchConfig()
+    stages: dict[str, AnyStage] = Field(min_length=1)
