@@ -108,6 +108,8 @@ class Sample:
     length: int = 0
     """Tokens in the completion."""
     stop: StopReason = "eos"
+    accuracy: float | None = None
+    """Score by the row's own verifiers, for terms that depend on it; None before, or where it is not known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,0 +1,98 @@
+r"""Find the answer in a completion: the last `<answer>` tag, else the last balanced `\boxed{}`.
+
+Everything here is linear in the length of the text, whatever the text is: completions are hostile input.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from mmrl.types import Sample
+
+OPEN, CLOSE = "<answer>", "</answer>"
+BOXED = "\\boxed{"
+
+
+class NoAnswer(Exception):
+    """Raised by a verifier when the completion holds nothing to judge; the verdict is `no_answer`."""
+
+
+class BadGold(Exception):
+    """Raised by a verifier when the row's answer cannot be read; the verdict is `bad_gold`."""
+
+
+def extract(text: str) -> str | None:
+    r"""Return what stands in the last `<answer>` tag, else in the last balanced `\boxed{}`, else None.
+
+    A tag that is never closed is not an answer.
+
+    >>> extract(r"<think>\boxed{1}</think><answer> 2 </answer>")
+    '2'
+    """
+    tagged = in_tag(text)
+    return tagged if tagged is not None else in_box(text)
+
+
+def in_tag(text: str) -> str | None:
+    """Return the stripped content of the last closed `<answer>` tag."""
+    end = text.rfind(CLOSE)
+    start = text.rfind(OPEN, 0, end) if end >= 0 else -1
+    return text[start + len(OPEN) : end].strip() if start >= 0 else None
+
+
+def in_box(text: str) -> str | None:
+    r"""Return the stripped content of the last `\boxed{}` whose braces balance.
+
+    One pass from the left with a stack of open braces; escaped braces (`\{`) do not count.
+    """
+    found: tuple[int, int] | None = None
+    stack: list[int] = []
+    for match in _BRACE.finditer(text):
+        token = match.group()
+        if token == "}":
+            start = stack.pop() if stack else -1
+            if start >= 0 and (found is None or start > found[0]):
+                found = (start, match.start())
+        elif token == BOXED:
+            stack.append(match.end())
+        elif token == "{":
+            stack.append(-1)
+    return text[found[0] : found[1]].strip() if found else None
+
+
+_BRACE = re.compile(r"\\boxed\{|\\.|[{}]", re.DOTALL)
+
+
+def answered(sample: Sample, *, whole_text: bool = False) -> str:
+    r"""Return what a verifier judges: the extracted answer, or the whole text where that is allowed.
+
+    Raises:
+        NoAnswer: there is neither, or it is empty.
+    """
+    answer = sample.answer
+    if answer is None and whole_text:
+        answer = sample.text.strip()
+    if not answer:
+        raise NoAnswer("no answer in the completion" if answer is None else "the answer is empty")
+    return answer
+
+
+def as_text(answer: Any) -> str:
+    """Return a row's answer as a completion would write it: strings as they are, the rest as JSON."""
+    return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
+
+
+def tagged(answer: Any) -> str:
+    """Return the answer in an `<answer>` tag, the default of what a right completion looks like."""
+    return f"{OPEN}{as_text(answer)}{CLOSE}"
+
+
+def squash(text: str) -> str:
+    """Return the text in lower case, with runs of white space made one blank.
+
+    >>> squash(" A\\tBig  Dog ")
+    'a big dog'
+    """
+    return " ".join(text.casefold().split())

@@ -1,0 +1,301 @@
+"""Verifiers and reward terms: how one is declared, looked up, parametrised and called.
+
+A verifier is a factory whose keyword arguments are the YAML `params` and whose closure judges one `Sample`.
+It returns a float, or a `Verdict`; it raises `NoAnswer` or `BadGold`. Whatever else it raises, and every score
+that is not a finite number, becomes a verdict without a score: 0.0 always means judged and wrong.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from mmrl.answer import BadGold, NoAnswer, extract, tagged
+from mmrl.errors import RewardError
+from mmrl.registry import Registry, did_you_mean, load_folder
+from mmrl.schedule import Schedule
+from mmrl.types import Row, Sample, StopReason, Verdict
+
+Judge = Callable[[Sample], Verdict | float]
+GroupJudge = Callable[[Sequence[Sample]], Sequence[Verdict | float]]
+Gold = Callable[[Row], str]
+Factory = Callable[..., Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verifier:
+    """A registered verifier or reward term."""
+
+    name: str
+    factory: Factory
+    file: Path
+    modality: str
+    """What it is meant for, in words: `any`, `image`, `video`."""
+    paper: str
+    """Where the rule comes from; empty for what everybody does."""
+    isolated: bool
+    """It can hang or explode, so it only runs in the killable pool."""
+    term: bool
+    """A shared term such as a format: it has no gold answer of its own."""
+    group: bool
+    """It judges the siblings of a group together."""
+    gold: Gold
+    """What a right completion looks like for a row."""
+
+    @property
+    def summary(self) -> str:
+        """The first line of the factory's docstring."""
+        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The keyword parameters of the factory, by name."""
+        return dict(inspect.signature(self.factory).parameters)
+
+
+_VERIFIERS: Registry[Verifier] = Registry(kind="verifier", error=RewardError)
+
+
+def gold_of_answer(row: Row) -> str:
+    """Return the row's answer in an `<answer>` tag, answers that are not strings as JSON."""
+    return tagged(row.answer)
+
+
+def verifier(
+    factory: Factory | None = None,
+    *,
+    modality: str = "any",
+    paper: str = "",
+    isolated: bool = False,
+    term: bool = False,
+    gold: Gold | None = None,
+) -> Any:
+    """Register a factory of judges under its own name; usable bare or with keyword arguments.
+
+    Args:
+        factory: Keyword arguments in, a judge of one `Sample` out. Cheap: load models in the first judgement.
+        modality: What it is meant for, in words, for `mmrl rewards list`.
+        paper: Where the rule comes from.
+        isolated: True where a judgement can hang or explode; it then runs in the killable pool.
+        term: True for shared terms, such as formats, that have no gold answer of their own.
+        gold: How a right completion looks for a row, if not as the row's answer in an `<answer>` tag.
+    """
+    options = {"modality": modality, "paper": paper, "isolated": isolated, "term": term}
+    return _registering(factory, group=False, gold=gold or gold_of_answer, **options)
+
+
+def group_reward(
+    factory: Factory | None = None, *, modality: str = "any", paper: str = "", isolated: bool = False
+) -> Any:
+    """Register a factory of judges that see all siblings of a group at once and return one score for each."""
+    options = {"modality": modality, "paper": paper, "isolated": isolated, "term": True}
+    return _registering(factory, group=True, gold=gold_of_answer, **options)
+
+
+def _registering(factory: Factory | None, **options: Any) -> Any:
+    if factory is None:
+        return functools.partial(_registering, **options)
+    name, file = factory.__name__, Path(inspect.getfile(factory)).resolve()
+    _VERIFIERS.register(name, Verifier(name=name, factory=factory, file=file, **options), file)
+    return factory
+
+
+def find_verifier(name: str) -> Verifier:
+    """Return the verifier or term of that name, from the rewards folder of the project.
+
+    Raises:
+        RewardError: there is none of that name.
+    """
+    _load_project()
+    return _VERIFIERS.get(name)
+
+
+def describe_verifiers() -> list[Verifier]:
+    """Return all verifiers and terms of the project, by name."""
+    _load_project()
+    return [_VERIFIERS.get(name) for name in _VERIFIERS.names()]
+
+
+@functools.cache
+def _load_project() -> None:
+    load_folder(Path(__file__).resolve().parents[1] / "rewards")
+
+
+def check_params(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of a verifier with their types put right; a number may be a schedule anywhere.
+
+    Raises:
+        RewardError: the verifier or a parameter is unknown, or a value does not fit.
+    """
+    found = find_verifier(name)
+    values = _typed(found, params)
+    _called(found, {key: _at_start(found, key, value) for key, value in values.items()})
+    return values
+
+
+def build_verifier(name: str, params: Mapping[str, Any] | None = None) -> Callable[[Sample], Verdict]:
+    """Build the judge of one sample. It runs in this process and never raises.
+
+    Raises:
+        RewardError: there is no such verifier, it is a group term, or the parameters do not fit.
+    """
+    found = find_verifier(name)
+    if found.group:
+        raise RewardError(f"{name!r} judges whole groups: name it in rewards.terms, not as a verifier")
+    make = _maker(found, check_params(name, params or {}))
+    return lambda sample: _judged(name, lambda: make(sample.progress)(sample))
+
+
+def build_group_reward(
+    name: str, params: Mapping[str, Any] | None = None
+) -> Callable[[Sequence[Sample]], list[Verdict]]:
+    """Build the judge of a group of siblings. It runs in this process and never raises.
+
+    Raises:
+        RewardError: there is no such term, it judges single samples, or the parameters do not fit.
+    """
+    found = find_verifier(name)
+    if not found.group:
+        raise RewardError(f"{name!r} judges one sample at a time: it is no group term")
+    make = _maker(found, check_params(name, params or {}))
+
+    def judge(samples: Sequence[Sample]) -> list[Verdict]:
+        if not samples:
+            return []
+        try:
+            scores = list(make(samples[0].progress)(samples))
+            if len(scores) != len(samples):
+                raise ValueError(f"{len(scores)} scores for {len(samples)} siblings")
+        except Exception as error:
+            return [_failed(name, error)] * len(samples)
+        return [_judged(name, lambda score=score: score) for score in scores]
+
+    return judge
+
+
+def _judged(name: str, judge: Callable[[], Verdict | float]) -> Verdict:
+    """Call the judge and return its verdict; what it raises becomes one."""
+    try:
+        score = judge()
+        verdict = score if isinstance(score, Verdict) else Verdict(score=float(score))
+    except Exception as error:
+        return _failed(name, error)
+    return _trusted(name, verdict)
+
+
+def _failed(name: str, error: Exception) -> Verdict:
+    if isinstance(error, NoAnswer):
+        return Verdict(score=0.0, status="no_answer", detail=f"{name}: {error}")
+    if isinstance(error, BadGold):
+        return Verdict(score=None, status="bad_gold", detail=f"{name}: {error}")
+    detail = f"{name}: {type(error).__name__}: {error}"
+    return Verdict(score=None, status="error", detail=" ".join(detail.split())[:500])
+
+
+def _trusted(name: str, verdict: Verdict) -> Verdict:
+    """Return the verdict, or an error when its numbers contradict its status or are not finite."""
+    wrong = ""
+    if (verdict.score is None) == (verdict.status in ("ok", "no_answer")):
+        wrong = f"status {verdict.status!r} with score {verdict.score!r}"
+    elif verdict.score is not None and not math.isfinite(verdict.score):
+        wrong = f"score {verdict.score!r}"
+    else:
+        parts = verdict.parts.items()
+        wrong = "".join(f"part {k} is {v!r}" for k, v in parts if v is not None and not math.isfinite(v))
+    return Verdict(score=None, status="error", detail=f"{name}: {wrong}") if wrong else verdict
+
+
+def _typed(found: Verifier, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Validate each value with its annotation; a mapping that does not fit may be a schedule of values."""
+    values = {}
+    for key, value in params.items():
+        if key not in found.parameters:
+            known = found.parameters
+            raise RewardError(
+                f"verifier {found.name!r} has no parameter {key!r}{did_you_mean(key, known)}; "
+                f"it has: {', '.join(known) or 'none'}"
+            )
+        values[key] = _typed_value(found, key, value)
+    for key, parameter in found.parameters.items():
+        if parameter.default is parameter.empty and key not in values:
+            raise RewardError(f"verifier {found.name!r} needs the parameter {key!r}")
+    return values
+
+
+def _typed_value(found: Verifier, key: str, value: Any) -> Any:
+    adapter = _adapters(found.factory)[key]
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        if isinstance(value, Mapping | Schedule):
+            try:
+                schedule = Schedule.of(value)
+                for number in schedule.values:
+                    adapter.validate_python(number)
+            except ValueError:
+                pass
+            else:
+                return schedule
+        reason = "; ".join(str(problem["msg"]) for problem in error.errors()[:2])
+        raise RewardError(
+            f"verifier {found.name!r}, parameter {key!r}: {value!r} does not fit ({reason})"
+        ) from error
+
+
+@functools.cache
+def _adapters(factory: Factory) -> dict[str, TypeAdapter[Any]]:
+    hints = typing.get_type_hints(factory, include_extras=True)
+    names = inspect.signature(factory).parameters
+    return {name: TypeAdapter(hints.get(name, Any)) for name in names}
+
+
+def _is_scheduled(found: Verifier, key: str, value: Any) -> bool:
+    """Tell a schedule that the factory knows nothing of from one that it asks for."""
+    if not isinstance(value, Schedule):
+        return False
+    try:
+        return not isinstance(_adapters(found.factory)[key].validate_python(value), Schedule)
+    except ValidationError:
+        return True
+
+
+def _at_start(found: Verifier, key: str, value: Any) -> Any:
+    return _typed_value(found, key, value.at(0.0)) if _is_scheduled(found, key, value) else value
+
+
+def _maker(found: Verifier, values: Mapping[str, Any]) -> Callable[[float], Any]:
+    """Return `progress -> judge`; judges are built once, or once per step of the scheduled values."""
+    moving = {key: value for key, value in values.items() if _is_scheduled(found, key, value)}
+    if not moving:
+        judge = _called(found, values)
+        return lambda progress: judge
+
+    @functools.cache
+    def build(at: tuple[float, ...]) -> Any:
+        now = {k: _typed_value(found, k, v) for k, v in zip(moving, at, strict=True)}
+        return _called(found, {**values, **now})
+
+    return lambda progress: build(tuple(value.at(progress) for value in moving.values()))
+
+
+def _called(found: Verifier, values: Mapping[str, Any]) -> Any:
+    try:
+        return found.factory(**values)
+    except (ValueError, TypeError) as error:
+        raise RewardError(f"verifier {found.name!r}: {error}") from error
+
+
+def sample_of(
+    row: Row, text: str, *, progress: float = 0.0, length: int = 0, stop: StopReason = "eos"
+) -> Sample:
+    """Return the sample that verifiers judge, with its answer extracted once."""
+    answer = extract(text)
+    return Sample(row=row, text=text, answer=answer, progress=progress, length=length, stop=stop)
