@@ -1,6 +1,6 @@
 r"""Find the answer in a completion: the last `<answer>` tag, else the last balanced `\boxed{}`.
 
-Everything here is linear in the length of the text, whatever the text is: completions are hostile input.
+Everything here is linear in the length of the text, whatever it is: completions are hostile input.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ BOXED = "\\boxed{"
 
 
 class NoAnswer(Exception):
-    """Raised by a verifier when the completion holds nothing to judge; the verdict is `no_answer`."""
+    """Raised by a verifier when the completion holds nothing to judge: `no_answer`."""
 
 
 class BadGold(Exception):
-    """Raised by a verifier when the row's answer cannot be read; the verdict is `bad_gold`."""
+    """Raised by a verifier when the row's answer cannot be read: `bad_gold`."""
 
 
 def extract(text: str) -> str | None:
-    r"""Return what stands in the last `<answer>` tag, else in the last balanced `\boxed{}`, else None.
+    r"""Return what the last `<answer>` tag holds, else the last balanced `\boxed{}`, else None.
 
     A tag that is never closed is not an answer.
 
@@ -66,17 +66,27 @@ _BRACE = re.compile(r"\\boxed\{|\\.|[{}]", re.DOTALL)
 
 
 def answered(sample: Sample, *, whole_text: bool = False) -> str:
-    r"""Return what a verifier judges: the extracted answer, or the whole text where that is allowed.
+    """Return what a verifier judges: the extracted answer, or where allowed what follows the thinking.
 
     Raises:
         NoAnswer: there is neither, or it is empty.
     """
     answer = sample.answer
     if answer is None and whole_text:
-        answer = sample.text.strip()
+        answer = after_thinking(sample.text)
     if not answer:
         raise NoAnswer("no answer in the completion" if answer is None else "the answer is empty")
     return answer
+
+
+def after_thinking(text: str) -> str:
+    """Return the text after the last `</think>`, nothing where the thinking never ended.
+
+    >>> after_thinking("<think>A or B?</think> B")
+    'B'
+    """
+    thought, closed, rest = text.rpartition("</think>")
+    return "" if "<think>" in rest and not closed and not thought else rest.strip()
 
 
 def as_text(answer: Any) -> str:
@@ -85,7 +95,7 @@ def as_text(answer: Any) -> str:
 
 
 def tagged(answer: Any) -> str:
-    """Return the answer in an `<answer>` tag, the default of what a right completion looks like."""
+    """Return the answer in an `<answer>` tag, as a right completion has it by default."""
     return f"{OPEN}{as_text(answer)}{CLOSE}"
 
 
@@ -96,3 +106,17 @@ def squash(text: str) -> str:
     'a big dog'
     """
     return " ".join(text.casefold().split())
+
+
+def items(answer: Any) -> list[str]:
+    """Return the items of a list: JSON, or text with brackets, commas, blanks, `;` or `>` between.
+
+    >>> items("[3, 1; 2]"), items("B > A > C"), items([2, "x"])
+    (['3', '1', '2'], ['b', 'a', 'c'], ['2', 'x'])
+    """
+    if isinstance(answer, list | tuple):
+        return [squash(as_text(item)) for item in answer]
+    return as_text(answer).casefold().translate(_SEPARATORS).split()
+
+
+_SEPARATORS = str.maketrans(dict.fromkeys("[](){},;>\u2192'\"`", " "))

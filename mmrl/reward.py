@@ -93,7 +93,11 @@ def verifier(
 
 
 def group_reward(
-    factory: Factory | None = None, *, modality: str = "any", paper: str = "", isolated: bool = False
+    factory: Factory | None = None,
+    *,
+    modality: str = "any",
+    paper: str = "",
+    isolated: bool = False,
 ) -> Any:
     """Register a factory of judges that see all siblings of a group at once and return one score for each."""
     options = {"modality": modality, "paper": paper, "isolated": isolated, "term": True}
@@ -141,7 +145,9 @@ def check_params(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
     return values
 
 
-def build_verifier(name: str, params: Mapping[str, Any] | None = None) -> Callable[[Sample], Verdict]:
+def build_verifier(
+    name: str, params: Mapping[str, Any] | None = None
+) -> Callable[[Sample], Verdict]:
     """Build the judge of one sample. It runs in this process and never raises.
 
     Raises:
@@ -149,7 +155,9 @@ def build_verifier(name: str, params: Mapping[str, Any] | None = None) -> Callab
     """
     found = find_verifier(name)
     if found.group:
-        raise RewardError(f"{name!r} judges whole groups: name it in rewards.terms, not as a verifier")
+        raise RewardError(
+            f"{name!r} judges whole groups: name it in rewards.terms, not as a verifier"
+        )
     make = _maker(found, check_params(name, params or {}))
     return lambda sample: _judged(name, lambda: make(sample.progress)(sample))
 
@@ -209,7 +217,9 @@ def _trusted(name: str, verdict: Verdict) -> Verdict:
         wrong = f"score {verdict.score!r}"
     else:
         parts = verdict.parts.items()
-        wrong = "".join(f"part {k} is {v!r}" for k, v in parts if v is not None and not math.isfinite(v))
+        wrong = "".join(
+            f"part {k} is {v!r}" for k, v in parts if v is not None and not math.isfinite(v)
+        )
     return Verdict(score=None, status="error", detail=f"{name}: {wrong}") if wrong else verdict
 
 

@@ -35,7 +35,9 @@ def test_a_schedule_is_written_back_as_it_was_given():
         term = Term.model_validate({"weight": given, "threshold": given})
         assert term.model_dump() == {"weight": given, "threshold": given}
         assert Term.model_validate_json(term.model_dump_json()) == term
-    assert json.loads(Term(weight=Schedule.of({0.0: 1})).model_dump_json())["weight"] == {"0.0": 1.0}
+    assert json.loads(Term(weight=Schedule.of({0.0: 1})).model_dump_json())["weight"] == {
+        "0.0": 1.0
+    }
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,44 @@
+"""Read numbers from completions: signs, thousands commas, fractions, percent and currency signs, units.
+
+Values are decimals, so that a tolerance of 0.1 means what it says; nothing is read from a token that is longer
+than a number can sensibly be.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal, InvalidOperation
+
+LONGEST = 64
+"""Characters of one number; longer ones are not read."""
+
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
+_NUMBER = re.compile(
+    rf"(?<![\w.^])[-+]?(?:{_DIGITS})(?:[eE][-+]?\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?(?!\w*\^)"
+)
+_FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*([-+]?[\d.]+)\s*\}\s*\{\s*([\d.]+)\s*\}")
+_DASHES = str.maketrans({"\u2212": "-", "\u2013": "-", "\uff0d": "-"})
+
+
+def last_number(text: str) -> Decimal | None:
+    r"""Return the last number of the text, None where there is none or it is not finite.
+
+    >>> last_number("It costs $1,250.50."), last_number(r"\frac{1}{4} of it"), last_number("none")
+    (Decimal('1250.50'), Decimal('0.25'), None)
+    """
+    found = None
+    for match in _NUMBER.finditer(_FRACTION.sub(r" \1/\2 ", text.translate(_DASHES))):
+        found = match
+    return to_decimal(found.group()) if found else None
+
+
+def to_decimal(token: str) -> Decimal | None:
+    """Return the value of one number or `a/b`, None where it is none, too long, or not finite."""
+    if len(token) > LONGEST:
+        return None
+    above, _, below = token.replace(",", "").partition("/")
+    try:
+        value = Decimal(above.strip()) / (Decimal(below.strip()) if below else 1)
+    except (InvalidOperation, ArithmeticError):
+        return None
+    return value if value.is_finite() and abs(value.adjusted()) <= 300 else None
