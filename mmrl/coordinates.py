@@ -55,8 +55,8 @@ def convert(
         return _cut(values) if truncate else tuple(values)
     if source.extent is None or target.extent is None:
         raise ValueError(
-            f"{source.space} to {target.space} needs the size of the image: put width and height in "
-            "the row's 'extra', or give the parameter image_size"
+            f"{source.space} to {target.space} needs the size of the image: put width and height "
+            "into the row's 'extra', or give the parameter image_size"
         )
     scaled = [
         value / source.extent[axis % 2] * target.extent[axis % 2]
