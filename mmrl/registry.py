@@ -11,36 +11,41 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from mmrl.errors import UserError
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Entry(Generic[T]):
+    value: T
+    module: str
+    file: Path
+
+
 @dataclass(kw_only=True, slots=True)
 class Registry(Generic[T]):
-    """Values by name, each with the file that registered it."""
+    """Values by name, each with the module that registered it; values of unloaded modules do not count."""
 
     kind: str
     """What a value is called in messages: `verifier`, `benchmark`."""
     error: type[UserError]
-    _values: dict[str, T] = field(default_factory=dict)
-    _files: dict[str, Path] = field(default_factory=dict)
+    _entries: dict[str, _Entry[T]] = field(default_factory=dict)
 
-    def register(self, name: str, value: T, file: Path) -> None:
-        """Give `value` the name; the same file may register it again (a reload).
+    def register(self, name: str, value: T, *, module: str, file: Path) -> None:
+        """Give `value` the name; the same module may register it again (a reload).
 
         Raises:
-            UserError: another file has the name.
+            UserError: another module has the name.
         """
-        taken = self._files.get(name)
-        if taken is not None and taken != file:
+        taken = self._entries.get(name)
+        if taken is not None and taken.module != module and _is_loaded(taken):
             raise self.error(
-                f"{self.kind} {name!r} is defined twice, in {taken} and in {file}; rename one"
+                f"{self.kind} {name!r} is defined twice, in {taken.file} and in {file}; rename one"
             )
-        self._values[name] = value
-        self._files[name] = file
+        self._entries[name] = _Entry(value=value, module=module, file=file)
 
     def get(self, name: str) -> T:
         """Return the value of that name.
@@ -48,16 +53,24 @@ class Registry(Generic[T]):
         Raises:
             UserError: nobody registered it.
         """
-        if name not in self._values:
+        entry = self._entries.get(name)
+        if entry is None or not _is_loaded(entry):
+            known = self.names()
             raise self.error(
-                f"there is no {self.kind} {name!r}{did_you_mean(name, self._values)}; "
-                f"there are: {', '.join(self.names()) or 'none'}"
+                f"there is no {self.kind} {name!r}{did_you_mean(name, known)}; "
+                f"there are: {', '.join(known) or 'none'}"
             )
-        return self._values[name]
+        return entry.value
 
     def names(self) -> list[str]:
         """Return the names in alphabetical order."""
-        return sorted(self._values)
+        return sorted(name for name, entry in self._entries.items() if _is_loaded(entry))
+
+
+def _is_loaded(entry: _Entry[Any]) -> bool:
+    """Tell whether the module is still there; another project's modules leave when projects change."""
+    module = sys.modules.get(entry.module)
+    return module is not None and getattr(module, "__file__", None) in (None, str(entry.file))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
@@ -71,11 +84,11 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def load_file(file: Path) -> None:
-    """Import one project file, so that its decorators register what it defines; once per process."""
-    file = file.resolve()
-    name = f"_mmrl_project.{file.parent.name}.{file.stem}.{abs(hash(str(file))):x}"
-    if name in sys.modules:
-        return
+    """Import one file by its path, so that its decorators register what it defines.
+
+    For files that stand outside a project; the files of a project are imported by `mmrl.project`.
+    """
+    name = f"_mmrl_file_{file.stem}"
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
         raise UserError(f"{file} cannot be imported as Python")
@@ -86,10 +99,3 @@ def load_file(file: Path) -> None:
     except BaseException:
         del sys.modules[name]
         raise
-
-
-def load_folder(folder: Path) -> None:
-    """Import every Python file of a project folder that does not start with an underscore."""
-    for file in sorted(folder.glob("*.py")):
-        if not file.name.startswith("_"):
-            load_file(file)

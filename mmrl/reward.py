@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import sys
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from mmrl.answer import BadGold, NoAnswer, extract, tagged
 from mmrl.errors import RewardError
-from mmrl.registry import Registry, did_you_mean, load_folder
+from mmrl.project import find_project, import_modules
+from mmrl.registry import Registry, did_you_mean
 from mmrl.schedule import Schedule
 from mmrl.types import Row, Sample, StopReason, Verdict
 
@@ -107,8 +109,10 @@ def group_reward(
 def _registering(factory: Factory | None, **options: Any) -> Any:
     if factory is None:
         return functools.partial(_registering, **options)
-    name, file = factory.__name__, Path(inspect.getfile(factory)).resolve()
-    _VERIFIERS.register(name, Verifier(name=name, factory=factory, file=file, **options), file)
+    name, module = factory.__name__, factory.__module__
+    file = Path(getattr(sys.modules.get(module), "__file__", None) or f"<{module}>")
+    found = Verifier(name=name, factory=factory, file=file, **options)
+    _VERIFIERS.register(name, found, module=module, file=file)
     return factory
 
 
@@ -128,9 +132,15 @@ def describe_verifiers() -> list[Verifier]:
     return [_VERIFIERS.get(name) for name in _VERIFIERS.names()]
 
 
-@functools.cache
 def _load_project() -> None:
-    load_folder(Path(__file__).resolve().parents[1] / "rewards")
+    root = find_project()
+    if _loaded != [root]:
+        import_modules(root, "rewards")
+        _loaded[:] = [root]
+
+
+_loaded: list[Path] = []
+"""The project whose rewards are imported; one per process at a time."""
 
 
 def check_params(name: str, params: Mapping[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,9 @@ class ModelConfig(Section):
     @model_validator(mode="after")
     def _one_origin(self) -> ModelConfig:
         if (self.path is None) == (self.tiny is None):
-            raise ValueError("give either 'path' (a checkpoint) or 'tiny' (a built model), not both or neither")
+            raise ValueError(
+                "give either 'path' (a checkpoint) or 'tiny' (a built model), not both or neither"
+            )
         return self
 
 
@@ -62,6 +64,8 @@ class MediaConfig(Section):
     """Smaller frames are enlarged to this many pixels."""
     video_max_pixels: int = Field(default=602_112, ge=1)
     """Larger frames are shrunk to this many pixels."""
+    cache_mb: int = Field(default=512, ge=0)
+    """Memory for processed prompts, so that a row that comes again is not decoded again."""
     limit_file_mb: float = Field(default=512, gt=0)
     limit_image_pixels: int = Field(default=100_000_000, ge=1)
     limit_video_seconds: float = Field(default=3600, gt=0)
@@ -75,7 +79,9 @@ class MediaConfig(Section):
             ("video_min_frames", "video_max_frames"),
         ):
             if getattr(self, low) > getattr(self, high):
-                raise ValueError(f"{low} ({getattr(self, low)}) is larger than {high} ({getattr(self, high)})")
+                raise ValueError(
+                    f"{low} ({getattr(self, low)}) is larger than {high} ({getattr(self, high)})"
+                )
         return self
 
 
@@ -94,7 +100,9 @@ class DataSource(Section):
     @model_validator(mode="after")
     def _one_origin(self) -> DataSource:
         if (self.path is None) == (self.pipeline is None):
-            raise ValueError("give either 'path' (a rows file) or 'pipeline' (a builder), not both or neither")
+            raise ValueError(
+                "give either 'path' (a rows file) or 'pipeline' (a builder), not both or neither"
+            )
         if self.params and self.pipeline is None:
             raise ValueError("'params' belong to a 'pipeline'")
         return self
@@ -133,6 +141,10 @@ class AlgoConfig(Section):
     clip_high: float = Field(default=0.28, ge=0)
     kl_weight: float = Field(default=0.0, ge=0)
     """Weight of the k3 estimate of KL(policy || reference); 0 means that no reference is kept."""
+    kl_correction: bool = False
+    """Multiply the estimate by the probability ratio, which makes its gradient unbiased off-policy."""
+    mask_truncated: bool = False
+    """Completions that were cut at max_new_tokens carry no loss (DAPO's overlong filtering)."""
     minibatches: int = Field(default=1, ge=1)
     """Optimizer steps per rollout batch."""
     epochs: int = Field(default=1, ge=1)
@@ -152,6 +164,10 @@ class RewardsConfig(Section):
     """The stage's reward terms. `accuracy` stands for the verifier that each row names."""
 
     terms: dict[str, RewardTerm] = Field(default_factory=lambda: {"accuracy": RewardTerm()})
+    combine: Literal["sum", "ratio", "gate", "normalise"] = "sum"
+    """How terms become one score: their weighted sum; that sum divided by the weights (V-Triune); the
+    sum, but 0 where the term `format` fails (MoDoMoDo); or the sum of terms that were normalised
+    within their group first (GDPO)."""
     max_unjudged: float = Field(default=0.02, ge=0, le=1)
     """The run stops when a larger share of rollouts could not be judged."""
     timeout_s: float = Field(default=10.0, gt=0)
@@ -163,7 +179,9 @@ class RewardsConfig(Section):
     def _names(self) -> RewardsConfig:
         for key, term in self.terms.items():
             if (term.name is None) != (key == "accuracy"):
-                raise ValueError(f"term {key!r}: every term but 'accuracy' needs 'name', and 'accuracy' has none")
+                raise ValueError(
+                    f"term {key!r}: every term but 'accuracy' needs 'name', and 'accuracy' has none"
+                )
         return self
 
 
@@ -260,7 +278,9 @@ class LaunchConfig(Section):
     @model_validator(mode="after")
     def _processes(self) -> LaunchConfig:
         if (self.processes == 1) != (self.strategy == "single"):
-            raise ValueError(f"strategy {self.strategy!r} does not go with {self.processes} process(es)")
+            raise ValueError(
+                f"strategy {self.strategy!r} does not go with {self.processes} process(es)"
+            )
         return self
 
 
