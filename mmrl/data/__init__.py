@@ -1,0 +1,1 @@
+"""Rows: reading, writing, checking, sampling and building them."""

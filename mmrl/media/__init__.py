@@ -1,0 +1,1 @@
+"""Images, videos and sounds: decoding within limits, and writing."""

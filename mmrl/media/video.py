@@ -1,0 +1,241 @@
+"""Decode a video to a bounded number of frames, evenly spaced in time, and their rate.
+
+How many frames, by `frame_count`: duration times `video_fps`, rounded, between `video_min_frames`
+and `video_max_frames`, never more than the video has, and even where that is possible, because the
+Qwen families join two frames to one temporal patch. Which frames, by `frame_indices`: evenly spaced
+from the first to the last in time, so a video of variable rate is sampled right. The rate after
+sampling is frames over duration; processors place the frames in time by it.
+
+PyAV reads the container in every case (times, length, damage); the pixels come from the decoder
+that the configuration names, and from no other. Both give the same frames. Rotation metadata is
+applied.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mmrl.errors import DataError
+from mmrl.media.encoded import check_encoded, medium_error
+from mmrl.media.image import check_shape
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mmrl.config.schema import MediaConfig
+    from mmrl.types import Medium
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Video:
+    """Sampled frames and their place in time."""
+
+    frames_THWC: np.ndarray
+    """uint8 RGB; T is even unless the video has a single frame."""
+    fps: float
+    """Sampled frames per second of video: what the processor must be told."""
+    indices: tuple[int, ...]
+    """Which of the video's frames, in order of presentation, were sampled."""
+    duration_s: float
+    source_fps: float
+    """Mean frame rate of the file."""
+
+
+def decode_video(medium: Medium, config: MediaConfig, row_id: str) -> Video:
+    """Decode the sampled frames of a video.
+
+    Raises:
+        DataError: missing, empty, corrupt, truncated, without pictures, of another kind, or over a
+            limit.
+    """
+    found = check_encoded(medium, config, row_id)
+    container_name = "ogg" if found.kind == "ogg" else found.name
+    times, duration = _probe(medium, container_name, config, row_id)
+    indices = frame_indices(times, duration, frame_count(len(times), duration, config))
+    decode = {"decord": _decode_decord, "pyav": _decode_pyav}[config.video_decoder]
+    frames = decode(medium, container_name, indices, len(times), row_id)
+    return Video(
+        frames_THWC=frames,
+        fps=float(len(indices) / duration),
+        indices=tuple(indices),
+        duration_s=float(duration),
+        source_fps=float(len(times) / duration),
+    )
+
+
+def frame_count(available: int, duration_s: Fraction | float, config: MediaConfig) -> int:
+    """Return how many frames to sample from a video with so many frames and seconds.
+
+    An odd number loses one frame; where `video_min_frames` forbids that it gains one, if there is
+    one.
+    """
+    wanted = round(duration_s * Fraction(config.video_fps))
+    most = min(config.video_max_frames, available)
+    count = min(max(wanted, config.video_min_frames), most)
+    if count % 2 == 0 or count == 1 == available:
+        return count
+    if count - 1 < max(config.video_min_frames, 2) and count + 1 <= most:
+        return count + 1
+    return max(count - 1, 1)
+
+
+def frame_indices(times: Sequence[Fraction], duration_s: Fraction, count: int) -> list[int]:
+    """Return `count` indices of frames, evenly spaced in time from the first frame to the last.
+
+    Each is the frame on show at its moment plus half a mean frame: at a constant rate, the nearest
+    one. Where one frame stands for long, it can be shown twice.
+    """
+    from bisect import bisect_right
+
+    if count == 1:
+        return [0]
+    half = duration_s / len(times) / 2
+    step = (times[-1] - times[0]) / (count - 1)
+    moments = (times[0] + step * position + half for position in range(count))
+    return [min(bisect_right(times, moment) - 1, len(times) - 1) for moment in moments]
+
+
+def _probe(
+    medium: Medium, container_name: str, config: MediaConfig, row_id: str
+) -> tuple[list[Fraction], Fraction]:
+    """Return each frame's moment in seconds and the duration, without decoding."""
+    import av
+
+    try:
+        with _open(medium, container_name) as container:
+            stream = container.streams.best("video")
+            if stream is None or _is_cover(stream):
+                raise medium_error(medium, row_id, "it has no video track")
+            check_shape(stream.width, stream.height, medium, config, row_id)
+            packets = [packet for packet in container.demux(stream) if packet.size]
+            promised, time_base, rate = stream.frames, stream.time_base, stream.average_rate
+    except (av.FFmpegError, ValueError, EOFError) as error:
+        raise medium_error(medium, row_id, f"PyAV cannot read it ({_brief(error)})") from error
+    if any(packet.is_corrupt for packet in packets) or len(packets) < promised:
+        whole = sum(not packet.is_corrupt for packet in packets)
+        problem = (
+            f"it is truncated: {max(promised, len(packets))} frames are promised, {whole} are there"
+        )
+        raise medium_error(medium, row_id, problem)
+    shown = [packet for packet in packets if not packet.is_discard]
+    if not shown:
+        raise medium_error(medium, row_id, "it holds no frames")
+    times, duration = _moments(shown, time_base, rate)
+    _check_duration(duration, medium, config, row_id)
+    return times, duration
+
+
+def _moments(
+    packets: list[Any], time_base: Fraction, rate: Fraction | None
+) -> tuple[list[Fraction], Fraction]:
+    interval = 1 / rate if rate else Fraction(1, 25)
+    if any(packet.pts is None for packet in packets):
+        return [interval * index for index in range(len(packets))], interval * len(packets)
+    ordered = sorted(packets, key=lambda packet: packet.pts)
+    first = ordered[0].pts
+    times = [(packet.pts - first) * Fraction(time_base) for packet in ordered]
+    last = Fraction(time_base) * ordered[-1].duration if ordered[-1].duration else interval
+    return times, times[-1] + last
+
+
+def _check_duration(duration: Fraction, medium: Medium, config: MediaConfig, row_id: str) -> None:
+    if duration > config.limit_video_seconds:
+        limit = config.limit_video_seconds
+        problem = f"{float(duration):.1f} s is more than media.limit_video_seconds ({limit:g})"
+        raise medium_error(
+            medium, row_id, problem, remedy="raise the limit, cut it or remove the row"
+        )
+
+
+def _decode_pyav(
+    medium: Medium, container_name: str, indices: list[int], available: int, row_id: str
+) -> np.ndarray:
+    import av
+    import numpy as np
+
+    wanted, found = set(indices), {}
+    try:
+        with _open(medium, container_name) as container:
+            for index, frame in enumerate(_decoded(container)):
+                if index in wanted:
+                    found[index] = _upright(frame)
+                if len(found) == len(wanted):
+                    break
+    except (av.FFmpegError, ValueError, EOFError) as error:
+        raise medium_error(
+            medium, row_id, f"PyAV cannot decode its frames ({_brief(error)})"
+        ) from error
+    if len(found) < len(wanted):
+        problem = (
+            f"PyAV decoded {len(found)} of {len(wanted)} sampled frames; {available} are promised"
+        )
+        raise medium_error(medium, row_id, problem)
+    return np.stack([found[index] for index in indices])
+
+
+def _decode_decord(
+    medium: Medium, container_name: str, indices: list[int], available: int, row_id: str
+) -> np.ndarray:
+    import decord
+
+    decord.logging.set_level(decord.logging.QUIET)
+    try:
+        # One thread: decord's thread pool has hung on damaged files and after a fork.
+        reader = decord.VideoReader(_source(medium), ctx=decord.cpu(0), num_threads=1)
+        if len(reader) == available:
+            return reader.get_batch(indices).asnumpy()
+        problem = f"decord finds {len(reader)} frames where the container has {available}"
+    except (decord.DECORDError, RuntimeError, IndexError) as error:
+        raise _decord_error(medium, row_id, "decord cannot decode its frames") from error
+    raise _decord_error(medium, row_id, problem)
+
+
+def _decord_error(medium: Medium, row_id: str, problem: str) -> DataError:
+    remedy = "replace the file, remove the row, or set media.video_decoder=pyav"
+    return medium_error(medium, row_id, problem, remedy=remedy)
+
+
+def _open(medium: Medium, container_name: str) -> Any:
+    import av
+
+    # The format is given, so FFmpeg never guesses a playlist, which it would follow to other files.
+    return av.open(_source(medium), format=_DEMUXERS.get(container_name, container_name))
+
+
+def _source(medium: Medium) -> str | io.BytesIO:
+    if isinstance(medium.source, bytes):
+        return io.BytesIO(medium.source)
+    return str(
+        Path(medium.source).resolve()
+    )  # absolute, so that no part of it is read as a protocol
+
+
+_DEMUXERS = {"matroska": "matroska,webm"}
+
+
+def _decoded(container: Any) -> Iterator[Any]:
+    return container.decode(container.streams.best("video"))
+
+
+def _upright(frame: Any) -> np.ndarray:
+    import numpy as np
+
+    turns, rest = divmod(frame.rotation, 90)
+    if rest:
+        raise ValueError(f"its rotation of {frame.rotation} degrees is not a multiple of 90")
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns % 4))
+
+
+def _is_cover(stream: Any) -> bool:
+    import av
+
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _brief(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error).split("\n", 1)[0]
