@@ -1,0 +1,90 @@
+"""The `mmrl` command: a sub-command is imported when it is used, a user's mistake is one line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+import click
+
+from mmrl import __version__
+from mmrl.errors import UserError
+
+COMMANDS = {
+    "train": ("mmrl.commands.train:train", "Train a stage or a curriculum."),
+    "data": ("mmrl.commands.data:data", "Build rows and check them."),
+    "rewards": ("mmrl.commands.rewards:rewards", "List verifiers, try them, score a file."),
+    "config": ("mmrl.commands.config:config", "Show, compare and list configurations and keys."),
+    "init": ("mmrl.commands.init:init", "Start a project of your own in a new folder."),
+    "doctor": ("mmrl.commands.doctor:doctor", "Say what this machine has, and what is missing."),
+    "completion": ("mmrl.commands.completion:completion", "Print the TAB completion for a shell."),
+}
+"""Where each sub-command is defined, and its line in `mmrl --help`."""
+
+
+class _LazyGroup(click.Group):
+    """A group whose commands are imported when they are called, not when they are listed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Name the sub-commands, in the order in which they are met."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a sub-command."""
+        if cmd_name not in COMMANDS:
+            near = get_close_matches(cmd_name, COMMANDS, n=1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UserError(
+                f"there is no command {cmd_name!r}; {hint}(there are: {', '.join(COMMANDS)})"
+            )
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        return getattr(importlib.import_module(module), name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the sub-commands without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="mmrl")
+@click.option(
+    "--project", metavar="DIR", help="The project folder; else $MMRL_PROJECT, else found."
+)
+@click.pass_context
+def cli(ctx: click.Context, project: str | None) -> None:
+    """Teach vision-language and omni models to reason, by RL with verifiable rewards."""
+    ctx.obj = project
+
+
+def main() -> None:
+    """Run the command line and exit: 0, 2 after a user's mistake, 130 after Ctrl-C."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the command line and return its exit code; mistakes go to stderr, one line each."""
+    try:
+        code = cli.main(list(arguments), prog_name="mmrl", standalone_mode=False)
+        sys.stdout.flush()
+    except UserError as error:
+        return _complain(str(error).splitlines(), error.exit_code)
+    except click.ClickException as error:
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        hint = f"; see '{context.command_path} --help'" if context else ""
+        return _complain([f"{error.format_message().rstrip('.')}{hint}"], error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        return _complain(["stopped"], 130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    return code if isinstance(code, int) else 0
+
+
+def _complain(lines: Sequence[str], code: int) -> int:
+    for line in lines:
+        click.echo(f"mmrl: {line}", err=True)
+    return code

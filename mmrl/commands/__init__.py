@@ -1,0 +1,1 @@
+"""The sub-commands of `mmrl`, one file each."""
