@@ -6,7 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mmrl.reward import build_group_reward, build_verifier, find_verifier
+from mmrl.isolation import Job, Pool
+from mmrl.reward import build_group_reward, build_verifier, check_params, find_verifier
+from mmrl.schedule import Schedule
 from mmrl.types import Sample, Verdict, VerifierTerm
 
 JudgeGroups = Callable[[Sequence[Sequence[Sample]]], list[list[Verdict]]]
@@ -17,7 +19,7 @@ class Panel:
 
     def __init__(self, *, timeout_s: float = 10.0, memory_mb: int = 2048) -> None:
         """Remember the limits of one judgement in the pool; the pool starts when it is first needed."""
-        self._limits = {"timeout_s": timeout_s, "memory_mb": memory_mb}
+        self._pool = Pool(timeout_s=timeout_s, memory_mb=memory_mb)
         self._judges: dict[str, JudgeGroups] = {}
 
     def add(self, term: VerifierTerm) -> JudgeGroups:
@@ -37,21 +39,40 @@ class Panel:
 
     def close(self) -> None:
         """End the worker processes, if there are any."""
+        self._pool.close()
 
     def _build(self, term: VerifierTerm) -> JudgeGroups:
-        if find_verifier(term.name).group:
+        found = find_verifier(term.name)
+        if found.isolated:
+            check_params(term.name, term.params)
+            self._pool.add(term.name)
+            return lambda groups: self._isolated(term, groups, together=found.group)
+        if found.group:
             together = build_group_reward(term.name, term.params)
             return lambda groups: [together(group) for group in groups]
         one = build_verifier(term.name, term.params)
         return lambda groups: [[one(sample) for sample in group] for group in groups]
 
+    def _isolated(
+        self, term: VerifierTerm, groups: Sequence[Sequence[Sample]], *, together: bool
+    ) -> list[list[Verdict]]:
+        """Judge in the pool: a group at a time, or sample by sample."""
+        params = plain(term.params)
+        units = groups if together else [[sample] for group in groups for sample in group]
+        jobs = [Job(name=term.name, params=params, samples=unit) for unit in units]
+        verdicts = iter([v for found in self._pool.judge(jobs) for v in found])
+        return [[next(verdicts) for _ in group] for group in groups]
+
 
 def term_key(term: VerifierTerm) -> str:
     """Return what tells one verifier with its parameters from another; the weight does not count."""
-    return f"{term.name} {json.dumps(_plain(term.params), sort_keys=True, default=str)}"
+    return f"{term.name} {json.dumps(plain(term.params), sort_keys=True, default=str)}"
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return parameters as JSON has them: mappings with text keys, schedules as they were given."""
+    if isinstance(value, Schedule):
+        return plain(value.given())
     if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    return value
+        return {str(key): plain(inner) for key, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value

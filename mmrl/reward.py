@@ -51,6 +51,8 @@ class Verifier:
     """It judges the siblings of a group together."""
     gold: Gold
     """What a right completion looks like for a row."""
+    warm: Callable[[], None] | None = None
+    """What a worker does once before it judges, such as a slow import."""
 
     @property
     def summary(self) -> str:
@@ -79,6 +81,7 @@ def verifier(
     isolated: bool = False,
     term: bool = False,
     gold: Gold | None = None,
+    warm: Callable[[], None] | None = None,
 ) -> Any:
     """Register a factory of judges under its own name; usable bare or with keyword arguments.
 
@@ -89,8 +92,9 @@ def verifier(
         isolated: True where a judgement can hang or explode; it then runs in the killable pool.
         term: True for shared terms, such as formats, that have no gold answer of their own.
         gold: How a right completion looks for a row, if not as the row's answer in an `<answer>` tag.
+        warm: What an isolated verifier's worker does once before it judges, such as a slow import.
     """
-    options = {"modality": modality, "paper": paper, "isolated": isolated, "term": term}
+    options = {"modality": modality, "paper": paper, "isolated": isolated, "term": term, "warm": warm}
     return _registering(factory, group=False, gold=gold or gold_of_answer, **options)
 
 

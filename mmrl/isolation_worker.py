@@ -1,0 +1,136 @@
+"""The process in which isolated verifiers judge: `python -m mmrl.isolation_worker LIFE_FD PARENT_PID`.
+
+It reads jobs from standard input and writes verdicts to standard output, one length-prefixed JSON message each. It
+ends when its parent does: at the end of the life pipe, when its parent changes, and in any case a second after
+the time limit of a judgement, by a timer that kills it from the kernel's side.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import IO, Any
+
+from mmrl.errors import RewardError
+from mmrl.isolation import HEADER
+from mmrl.registry import load_file
+from mmrl.reward import build_group_reward, build_verifier, find_verifier
+from mmrl.types import Row, Sample, Verdict
+
+GRACE_S = 1.0
+"""The parent kills at the time limit; the timer only acts when there is no parent to do it."""
+
+
+def main() -> None:
+    """Serve jobs until the parent is gone."""
+    life, parent = int(sys.argv[1]), int(sys.argv[2])
+    threading.Thread(target=_die_with, args=(life, parent), daemon=True).start()
+    source, sink = _own_pipes()
+    setup = _read(source)
+    try:
+        for name, file in setup["files"].items():
+            _warm(name, file)
+        _limit_memory(setup["memory_mb"])
+    except (Exception, MemoryError) as error:
+        _write(sink, {"error": f"{type(error).__name__}: {error}"})
+        return
+    _write(sink, {"ready": True})
+    while True:
+        job = _read(source)
+        signal.setitimer(signal.ITIMER_REAL, setup["timeout_s"] + GRACE_S)
+        answer = _judge(job)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        _write(sink, answer)
+
+
+def _own_pipes() -> tuple[IO[bytes], IO[bytes]]:
+    """Take the pipes away from `sys.stdin` and `sys.stdout`, so that no print can garble them."""
+    source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    return source, sink
+
+
+def _die_with(life: int, parent: int) -> None:
+    while os.getppid() == parent:
+        if select.select([life], [], [], 1.0)[0]:
+            break
+    os._exit(0)
+
+
+def _warm(name: str, file: str) -> None:
+    found = _find(name, file)
+    if found.warm is not None:
+        found.warm()
+
+
+def _find(name: str, file: str) -> Any:
+    """Return the verifier; one that stands outside the project is loaded from its file."""
+    try:
+        return find_verifier(name)
+    except RewardError:
+        load_file(Path(file))
+        return find_verifier(name)
+
+
+def _limit_memory(memory_mb: int) -> None:
+    """Limit the address space to what the warm process has, and `memory_mb` more."""
+    statm = Path("/proc/self/statm")
+    pages = int(statm.read_text().split()[0]) if statm.exists() else 0
+    limit = pages * resource.getpagesize() + memory_mb * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+def _judge(job: dict[str, Any]) -> dict[str, Any]:
+    try:
+        verdicts = _verdicts(job)
+    except (Exception, MemoryError) as error:
+        detail = f"{job['name']}: {type(error).__name__}: {error}"
+        verdicts = [Verdict(score=None, status="error", detail=detail)] * len(job["samples"])
+    # what else is broken after memory ran out, nobody knows
+    ends = any("MemoryError" in verdict.detail for verdict in verdicts)
+    return {"verdicts": [dataclasses.asdict(verdict) for verdict in verdicts], "ends": ends}
+
+
+_JUDGES: dict[str, Any] = {}
+
+
+def _verdicts(job: dict[str, Any]) -> list[Verdict]:
+    key = json.dumps([job["name"], job["params"]], sort_keys=True)
+    if key not in _JUDGES:
+        build = build_group_reward if _find(job["name"], job["file"]).group else build_verifier
+        _JUDGES[key] = build(job["name"], job["params"])
+    samples = [_sample(fields) for fields in job["samples"]]
+    if find_verifier(job["name"]).group:
+        return _JUDGES[key](samples)
+    return [_JUDGES[key](sample) for sample in samples]
+
+
+def _sample(fields: dict[str, Any]) -> Sample:
+    return Sample(**{**fields, "row": Row(**fields["row"], verifier=())})
+
+
+def _read(source: IO[bytes]) -> dict[str, Any]:
+    """Return one message; end the process when there will be no more."""
+    header = source.read(HEADER.size)
+    if len(header) < HEADER.size:
+        os._exit(0)
+    return json.loads(source.read(HEADER.unpack(header)[0]))
+
+
+def _write(sink: IO[bytes], message: dict[str, Any]) -> None:
+    body = json.dumps(message).encode()
+    sink.write(HEADER.pack(len(body)) + body)
+    sink.flush()
+
+
+if __name__ == "__main__":
+    main()
