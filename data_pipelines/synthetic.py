@@ -106,7 +106,9 @@ def _counts(tasks: dict[TaskName, int] | list[TaskName], count: int | None) -> d
 
 
 def _shuffled(counts: dict[TaskName, int], stream: str) -> list[tuple[TaskName, int]]:
-    pairs = [(name, number) for name in sorted(counts) for number in range(counts[name])]
+    pairs: list[tuple[TaskName, int]] = [
+        (name, number) for name in sorted(counts) for number in range(counts[name])
+    ]
     Random(f"shuffle/{stream}").shuffle(pairs)
     return pairs
 

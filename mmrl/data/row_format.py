@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from mmrl.errors import DataError
 from mmrl.registry import did_you_mean
@@ -187,7 +187,10 @@ def _part(value: Any, at: str, folder: Path, outside: bool) -> dict[str, Any]:
     _check_keys(value, ("type", kind), (), at, f"a part of type {kind!r}")
     if kind == "text":
         return {"type": "text", "text": _text(value["text"], f"{at}.text")}
-    return {"type": kind, kind: _medium(kind, value[kind], f"{at}.{kind}", folder, outside)}
+    return {
+        "type": kind,
+        kind: _medium(cast(MediaKind, kind), value[kind], f"{at}.{kind}", folder, outside),
+    }
 
 
 def _medium(kind: MediaKind, value: Any, at: str, folder: Path, outside: bool) -> Medium:

@@ -35,6 +35,18 @@ def load_rows(path: str | Path, *, limit: int | None = None, outside: bool = Fal
     Raises:
         DataError: one line per mistake, the first MAX_REPORTED of them.
     """
+    rows, errors = sift_rows(path, limit=limit, outside=outside)
+    return _whole(rows, errors, str(path))
+
+
+def sift_rows(
+    path: str | Path, *, limit: int | None = None, outside: bool = False
+) -> tuple[list[Row], list[DataError]]:
+    """Read as `load_rows` does; return the good rows, and one error per bad row.
+
+    Raises:
+        DataError: the file is not there, or of another kind.
+    """
     path = Path(path)
     readers: dict[str, Callable[[Path], Iterator[tuple[str, Any]]]] = {
         ".jsonl": _read_jsonl,
@@ -47,14 +59,7 @@ def load_rows(path: str | Path, *, limit: int | None = None, outside: bool = Fal
             f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; give a file of rows"
         )
     is_arrow = path.suffix == ".parquet"
-    return parse_rows(
-        readers[path.suffix](path),
-        folder=path.parent,
-        name=str(path),
-        limit=limit,
-        outside=outside,
-        nulls_are_absent=is_arrow,
-    )
+    return _sift(readers[path.suffix](path), path.parent, limit, outside, is_arrow)
 
 
 def rows_from_dataset(
@@ -89,7 +94,6 @@ def parse_rows(
     *,
     folder: Path,
     name: str,
-    limit: int | None = None,
     outside: bool = False,
     nulls_are_absent: bool = False,
 ) -> list[Row]:
@@ -99,41 +103,14 @@ def parse_rows(
         raws: Place and JSON object; a DataError instead of the object is reported with the others.
         folder: Where relative media paths start.
         name: What the whole is called in messages.
-        limit: Stop after so many rows.
         outside: Allow relative media paths that leave the folder.
         nulls_are_absent: The objects come from Arrow.
 
     Raises:
         DataError: one line per mistake, the first MAX_REPORTED of them; or there is no row.
     """
-    rows: list[Row] = []
-    places: dict[str, str] = {}
-    errors: list[str] = []
-    for where, raw in raws:
-        try:
-            if isinstance(raw, DataError):
-                raise raw
-            row = parse_row(
-                raw, where=where, folder=folder, outside=outside, nulls_are_absent=nulls_are_absent
-            )
-            if row.id in places:
-                raise DataError(
-                    f"{where}: row {row.id}: the id is taken by {places[row.id]}; ids are unique"
-                )
-        except DataError as error:
-            errors.append(str(error))
-            continue
-        places[row.id] = where
-        rows.append(row)
-        if len(rows) == limit:
-            break
-    if errors:
-        hidden = len(errors) - MAX_REPORTED
-        more = [f"{name}: {hidden} more rows are wrong"] if hidden > 0 else []
-        raise DataError("\n".join(errors[:MAX_REPORTED] + more))
-    if not rows:
-        raise DataError(f"{name}: holds no rows")
-    return rows
+    rows, errors = _sift(raws, folder, None, outside, nulls_are_absent)
+    return _whole(rows, errors, name)
 
 
 def write_rows(rows: Iterable[Row], path: str | Path) -> None:
@@ -160,6 +137,42 @@ def write_rows(rows: Iterable[Row], path: str | Path) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def _sift(
+    raws: Iterable[tuple[str, Any]], folder: Path, limit: int | None, outside: bool, is_arrow: bool
+) -> tuple[list[Row], list[DataError]]:
+    rows: list[Row] = []
+    places: dict[str, str] = {}
+    errors: list[DataError] = []
+    for where, raw in raws:
+        try:
+            if isinstance(raw, DataError):
+                raise raw
+            row = parse_row(
+                raw, where=where, folder=folder, outside=outside, nulls_are_absent=is_arrow
+            )
+            if row.id in places:
+                taken = f"the id is taken by {places[row.id]}; ids are unique"
+                raise DataError(f"{where}: row {row.id}: {taken}")
+        except DataError as error:
+            errors.append(error)
+            continue
+        places[row.id] = where
+        rows.append(row)
+        if len(rows) == limit:
+            break
+    return rows, errors
+
+
+def _whole(rows: list[Row], errors: list[DataError], name: str) -> list[Row]:
+    if errors:
+        hidden = len(errors) - MAX_REPORTED
+        more = [f"{name}: {hidden} more rows are wrong"] if hidden > 0 else []
+        raise DataError("\n".join([*map(str, errors[:MAX_REPORTED]), *more]))
+    if not rows:
+        raise DataError(f"{name}: holds no rows")
+    return rows
 
 
 def _read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:

@@ -7,15 +7,15 @@ one.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
 
 from mmrl.data.pipelines import Split, check_params, find_pipeline
 from mmrl.data.rows import load_rows, parse_rows, write_rows
@@ -80,7 +80,8 @@ def build_source(
     canonical = json.dumps(wanted, sort_keys=True, default=str)
     target = folder / f"{name}-{hashlib.blake2b(canonical.encode(), digest_size=6).hexdigest()}"
     folder.mkdir(parents=True, exist_ok=True)
-    with _alone(folder):
+    # One process at a time builds; the others wait here and then find the build.
+    with FileLock(folder / ".lock"):
         for leftover in folder.glob(".*.building"):
             shutil.rmtree(leftover)
         if target.exists():
@@ -126,14 +127,6 @@ def build_into(
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Let one process at a time build in a folder; the others wait and then find the build."""
-    with (folder / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _check_manifest(target: Path, wanted: Mapping[str, Any]) -> None:

@@ -104,7 +104,7 @@ def _probe(
     medium: Medium, container_name: str, config: MediaConfig, row_id: str
 ) -> tuple[list[Fraction], Fraction]:
     """Return each frame's moment in seconds and the duration, without decoding."""
-    import av
+    from av.error import FFmpegError
 
     try:
         with _open(medium, container_name) as container:
@@ -114,7 +114,7 @@ def _probe(
             check_shape(stream.width, stream.height, medium, config, row_id)
             packets = [packet for packet in container.demux(stream) if packet.size]
             promised, time_base, rate = stream.frames, stream.time_base, stream.average_rate
-    except (av.FFmpegError, ValueError, EOFError) as error:
+    except (FFmpegError, ValueError, EOFError) as error:
         raise medium_error(medium, row_id, f"PyAV cannot read it ({_brief(error)})") from error
     if any(packet.is_corrupt for packet in packets) or len(packets) < promised:
         whole = sum(not packet.is_corrupt for packet in packets)
@@ -155,8 +155,8 @@ def _check_duration(duration: Fraction, medium: Medium, config: MediaConfig, row
 def _decode_pyav(
     medium: Medium, container_name: str, indices: list[int], available: int, row_id: str
 ) -> np.ndarray:
-    import av
     import numpy as np
+    from av.error import FFmpegError
 
     wanted, found = set(indices), {}
     try:
@@ -166,7 +166,7 @@ def _decode_pyav(
                     found[index] = _upright(frame)
                 if len(found) == len(wanted):
                     break
-    except (av.FFmpegError, ValueError, EOFError) as error:
+    except (FFmpegError, ValueError, EOFError) as error:
         raise medium_error(
             medium, row_id, f"PyAV cannot decode its frames ({_brief(error)})"
         ) from error
@@ -232,9 +232,9 @@ def _upright(frame: Any) -> np.ndarray:
 
 
 def _is_cover(stream: Any) -> bool:
-    import av
+    from av.stream import Disposition
 
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
+    return bool(stream.disposition & Disposition.attached_pic)
 
 
 def _brief(error: Exception) -> str:
