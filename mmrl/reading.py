@@ -84,9 +84,9 @@ def read_integers(value: Any) -> list[int] | None:
         integers = [_integer(token) for token in tokens]
     elif isinstance(value, Sequence):
         rows = [item if isinstance(item, list | tuple) else [item] for item in value]
-        integers = [item if type(item) is int else None for row in rows for item in row]
+        integers = [_json_integer(item) for row in rows for item in row]
     else:
-        integers = [value if type(value) is int else None]
+        integers = [_json_integer(value)]
     if not integers or None in integers:
         return None
     return [integer for integer in integers if integer is not None]
@@ -202,6 +202,12 @@ def _integer(token: str) -> int | None:
     digits = token.lstrip("+-")
     plain = digits.isascii() and digits.isdecimal() and len(token) - len(digits) <= 1
     return int(token) if plain and len(token) <= _LONGEST_NUMBER else None
+
+
+def _json_integer(item: Any) -> int | None:
+    if isinstance(item, str):
+        return _integer(item.strip())
+    return item if type(item) is int else None
 
 
 def _seconds(token: str) -> float:
