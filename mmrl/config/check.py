@@ -140,13 +140,8 @@ def _users_path(values: Any, error: ErrorDetails) -> tuple[str, ...]:
     path: list[str] = []
     here = values
     for part in error["loc"]:
-        if part in (
-            here
-            if isinstance(here, Mapping)
-            else range(len(here))
-            if isinstance(here, list)
-            else ()
-        ):
+        here = dict(enumerate(here)) if isinstance(here, list) else here
+        if isinstance(here, Mapping) and part in here:
             here = here[part]
         elif not (error["type"] == "missing" and part == error["loc"][-1]):
             continue

@@ -30,7 +30,7 @@ _SCALARS = (
 class _Loader(yaml.SafeLoader):
     """Reads the scalars above; a key that is given twice is an error."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[reportIncompatibleVariableOverride]
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping, children first, refusing duplicate keys."""
@@ -52,7 +52,7 @@ class _Loader(yaml.SafeLoader):
 class _Dumper(yaml.SafeDumper):
     """Quotes exactly what the loader would not read back as text."""
 
-    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # type: ignore[reportIncompatibleVariableOverride]
 
     def ignore_aliases(self, data: Any) -> bool:
         """Write a value out wherever it stands."""
