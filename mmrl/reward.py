@@ -28,7 +28,7 @@ from mmrl.types import Row, Sample, StopReason, Verdict
 
 Judge = Callable[[Sample], Verdict | float]
 GroupJudge = Callable[[Sequence[Sample]], Sequence[Verdict | float]]
-Gold = Callable[[Row], str]
+Gold = Callable[..., str]
 Factory = Callable[..., Any]
 
 
@@ -91,7 +91,8 @@ def verifier(
         paper: Where the rule comes from.
         isolated: True where a judgement can hang or explode; it then runs in the killable pool.
         term: True for shared terms, such as formats, that have no gold answer of their own.
-        gold: How a right completion looks for a row, if not as the row's answer in an `<answer>` tag.
+        gold: How a right completion looks for a row, if not as the row's answer in an `<answer>` tag;
+            parameters of the verifier that it depends on are its keyword arguments, of the same name.
         warm: What an isolated verifier's worker does once before it judges, such as a slow import.
     """
     options = {"modality": modality, "paper": paper, "isolated": isolated, "term": term, "warm": warm}
@@ -128,6 +129,18 @@ def find_verifier(name: str) -> Verifier:
     """
     _load_project()
     return _VERIFIERS.get(name)
+
+
+def gold_text(name: str, row: Row, params: Mapping[str, Any] | None = None) -> str:
+    """Return a completion that the verifier, with these parameters, has to find right for the row.
+
+    Raises:
+        RewardError: there is no such verifier, or the parameters do not fit.
+    """
+    found = find_verifier(name)
+    values = check_params(name, params or {})
+    wanted = inspect.signature(found.gold).parameters
+    return found.gold(row, **{key: value for key, value in values.items() if key in wanted})
 
 
 def describe_verifiers() -> list[Verifier]:

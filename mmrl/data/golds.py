@@ -11,9 +11,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mmrl.answer import BadGold
 from mmrl.errors import DataError, RewardError
 from mmrl.panel import Panel, term_key
-from mmrl.reward import find_verifier, sample_of
+from mmrl.reward import find_verifier, gold_of_answer, gold_text, sample_of
 from mmrl.types import Row, Sample, Verdict, VerifierTerm
 
 TRIES = 4
@@ -50,7 +51,11 @@ def check_golds(rows: Sequence[Row], panel: Panel) -> GoldReport:
         except RewardError as error:
             errors += [_error(row, str(error)) for row in members]
             continue
-        good = [pair for pair, found in zip(texts, verdicts, strict=True) if _is_whole(found[0])]
+        good = [
+            (row, text, found[0].score or 0.0)
+            for (row, text), found in zip(texts, verdicts, strict=True)
+            if _is_whole(found[0])
+        ]
         errors += [
             _error(row, f"{term.name} gives its own answer {_said(found[0])}")
             for (row, _), found in zip(texts, verdicts, strict=True)
@@ -59,7 +64,7 @@ def check_golds(rows: Sequence[Row], panel: Panel) -> GoldReport:
         judged += len(texts)
         accepting, alone = _accepting(term, good, panel)
         errors += [
-            _error(row, f"{term.name} gives 1.0 to {count} answers of other rows as well")
+            _error(row, f"{term.name} gives {count} answers of other rows as much")
             for row, count in accepting
         ]
         unopposed += alone
@@ -78,28 +83,36 @@ def _gold_texts(term: VerifierTerm, rows: list[Row]) -> list[tuple[Row, str]]:
     found = find_verifier(term.name)
     if found.group:
         raise RewardError(f"{term.name!r} judges whole groups: name it in rewards.terms")
-    return [(row, found.gold(row)) for row in rows]
+    return [(row, _gold_text(term, row)) for row in rows]
+
+
+def _gold_text(term: VerifierTerm, row: Row) -> str:
+    """Return a right completion; an answer that none can be written for is judged as it stands."""
+    try:
+        return gold_text(term.name, row, term.params)
+    except BadGold:
+        return gold_of_answer(row)
 
 
 def _accepting(
-    term: VerifierTerm, golds: list[tuple[Row, str]], panel: Panel
+    term: VerifierTerm, golds: list[tuple[Row, str, float]], panel: Panel
 ) -> tuple[list[tuple[Row, int]], int]:
-    """Return the rows that accept every other answer tried, and how many had none to try."""
-    answers = [json.dumps(row.answer, sort_keys=True, default=str) for row, _ in golds]
-    texts = dict(zip(reversed(answers), (text for _, text in reversed(golds)), strict=True))
+    """Return the rows to which every answer tried is as good as their own, and the untried."""
+    answers = [json.dumps(row.answer, sort_keys=True, default=str) for row, _, _ in golds]
+    texts = dict(zip(reversed(answers), (text for _, text, _ in reversed(golds)), strict=True))
     distinct = list(texts)
     place = {answer: index for index, answer in enumerate(distinct)}
     groups: list[list[Sample]] = []
-    for (row, _), answer in zip(golds, answers, strict=True):
+    for (row, _, _), answer in zip(golds, answers, strict=True):
         nearest = range(1, min(TRIES, len(distinct) - 1) + 1)
         others = [distinct[(place[answer] + step) % len(distinct)] for step in nearest]
         groups.append([sample_of(row, texts[other]) for other in others])
-    tried = [(row, group) for (row, _), group in zip(golds, groups, strict=True) if group]
+    tried = [(gold, group) for gold, group in zip(golds, groups, strict=True) if group]
     verdicts = panel.judge(term, [group for _, group in tried]) if tried else []
     accepting = [
         (row, len(found))
-        for (row, _), found in zip(tried, verdicts, strict=True)
-        if all(map(_is_whole, found))
+        for ((row, _, own), _), found in zip(tried, verdicts, strict=True)
+        if all(verdict.score is not None and verdict.score >= own * _WHOLE for verdict in found)
     ]
     return accepting, len(golds) - len(tried)
 
