@@ -75,6 +75,8 @@ def assign(scores: Sequence[Sequence[float]]) -> list[int]:
         for column, row in enumerate(turned):
             found[row] = column
         return found
+    if not all(math.isfinite(score) for row in scores for score in row):
+        raise ValueError("scores to assign by have to be finite")
     kept = sorted({column for row in scores for column in _best(row, rows)})
     inner = _hungarian([[-row[column] for column in kept] for row in scores])
     return [kept[column] for column in inner]

@@ -105,6 +105,28 @@ def gold_box(row: Row, frame: Frame) -> Box:
     return box
 
 
+def spoken_numbers(
+    numbers: Sequence[float],
+    row: Row,
+    *,
+    spoken: Space | None = None,
+    image_size: Size | None = None,
+    seen_size: Size | None = None,
+    truncate: bool = False,
+) -> list[float]:
+    """Return gold coordinates as a model that is right would write them.
+
+    Raises:
+        BadGold: the row's space cannot be converted to the one that the model speaks.
+    """
+    frame = gold_frame(row, spoken=spoken, image_size=image_size)
+    target = spoken_frame(row, frame, spoken=spoken, seen_size=seen_size)
+    try:
+        return list(convert(numbers, frame, target, truncate=truncate))
+    except ValueError as error:
+        raise BadGold(str(error)) from error
+
+
 def box_problem(box: Box, frame: Frame, *, stated: bool = True) -> str:
     """Say what is wrong with a gold box in its space, or nothing.
 

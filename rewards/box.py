@@ -13,9 +13,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mmrl.answer import BadGold, NoAnswer, answered
+from mmrl.answer import BadGold, NoAnswer, answered, tagged
 from mmrl.boxes import giou, iou
-from mmrl.coordinates import Size, Space, convert, gold_box, gold_frame, spoken_frame
+from mmrl.coordinates import (
+    Size,
+    Space,
+    convert,
+    gold_box,
+    gold_frame,
+    spoken_frame,
+    spoken_numbers,
+)
 from mmrl.reading import Box, read_box
 from mmrl.reward import Judge, verifier
 from mmrl.schedule import Schedule
@@ -25,7 +33,22 @@ ROUNDING = 1e-9
 """An IoU that misses the threshold by less than this reaches it: the rest is floating point."""
 
 
-@verifier(modality="image", paper="V-Triune, arXiv 2505.18129; MoDoMoDo, arXiv 2505.24871")
+def _right(
+    row: Row,
+    *,
+    coordinates: Space | None = None,
+    image_size: Size | None = None,
+    seen_size: Size | None = None,
+) -> str:
+    box = gold_box(row, gold_frame(row, spoken=coordinates, image_size=image_size))
+    return tagged(
+        spoken_numbers(box, row, spoken=coordinates, image_size=image_size, seen_size=seen_size)
+    )
+
+
+@verifier(
+    modality="image", paper="V-Triune, arXiv 2505.18129; MoDoMoDo, arXiv 2505.24871", gold=_right
+)
 def box(
     *,
     threshold: Schedule | None = None,

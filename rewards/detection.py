@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from mmrl.answer import BadGold, NoAnswer, answered
+from mmrl.answer import BadGold, NoAnswer, answered, tagged
 from mmrl.coordinates import Frame, Size, Space, box_problem, convert, gold_frame, spoken_frame
 from mmrl.detections import (
     ROUNDING,
@@ -54,7 +54,19 @@ class Match:
     recall: float
 
 
-@verifier(modality="image", paper="V-Triune, arXiv 2505.18129")
+def _right(
+    row: Row,
+    *,
+    coordinates: Space | None = None,
+    image_size: Size | None = None,
+    seen_size: Size | None = None,
+    truncate: bool = False,
+) -> str:
+    gold = _gold(row, coordinates, image_size, seen_size, truncate)
+    return tagged([{"bbox_2d": list(item.box), "label": item.label} for item in gold])
+
+
+@verifier(modality="image", paper="V-Triune, arXiv 2505.18129", gold=_right)
 def detection(
     *,
     ratios: dict[Ratio, float] | None = None,

@@ -19,16 +19,22 @@ import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
-from mmrl.answer import BadGold, NoAnswer, answered
+from mmrl.answer import BadGold, NoAnswer, answered, tagged
 from mmrl.reading import is_permutation, read_integers
 from mmrl.reward import Judge, verifier
-from mmrl.types import Sample, Verdict
+from mmrl.types import Row, Sample, Verdict
 
 _ALONE = re.compile(r"(?<![A-Za-z0-9])[A-Z](?![A-Za-z0-9])")
 
 
+def _right(row: Row, *, inverse: bool = False, format_bonus: float = 0.0) -> str:
+    gold = _gold_order(row.answer, inverse=True) if inverse else row.answer
+    return f"<think>\n</think>{tagged(gold)}" if format_bonus else tagged(gold)
+
+
 @verifier(
     modality="image, video or points",
+    gold=_right,
     paper="Jigsaw-R1, arXiv 2505.23590; Visual Jigsaw, arXiv 2509.25190; SSL4RL, arXiv 2510.16416",
 )
 def jigsaw(

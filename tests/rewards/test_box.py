@@ -10,7 +10,7 @@ from mmrl.boxes import giou, iou
 from mmrl.coordinates import Frame, box_problem, convert
 from mmrl.errors import RewardError
 from mmrl.reading import read_box
-from mmrl.reward import build_verifier, sample_of
+from mmrl.reward import build_verifier, gold_text, sample_of
 from mmrl.types import Row, Verdict
 
 
@@ -151,6 +151,22 @@ def test_pixels_of_an_image_of_unknown_size_cannot_be_converted():
     )
     assert verdict.status == "bad_gold"
     assert "size of the image" in verdict.detail
+
+
+@pytest.mark.parametrize("name", ["box", "detection", "vision_criteria"])
+@pytest.mark.parametrize("spoken", ["pixel", "norm1000", "unit"])
+@pytest.mark.parametrize("given", ["pixel", "norm1000", "unit"])
+def test_the_right_completion_is_right_in_every_pair_of_spaces(name, spoken, given):
+    extra = {"coordinates": given, "width": 640, "height": 480, "seen_width": 64, "seen_height": 96}
+    box = [0.1, 0.2, 0.5, 0.75]
+    scale = {"pixel": (640, 480), "norm1000": (1000, 1000), "unit": (1, 1)}[given]
+    box = [value * scale[axis % 2] for axis, value in enumerate(box)]
+    answer = box if name == "box" else [{"bbox_2d": box, "label": "cat"}]
+    row = Row(id="r", source="s", prompt=[], answer=answer, verifier=(), extra=extra)
+    params = {"coordinates": spoken}
+    text = gold_text(name, row, params)
+    score = build_verifier(name, params)(sample_of(row, text)).score
+    assert score == pytest.approx(3 if name == "vision_criteria" else 1)
 
 
 def test_conversion_there_and_back_changes_nothing():

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from mmrl.errors import RewardError
-from mmrl.reward import build_verifier, sample_of
+from mmrl.reward import build_verifier, gold_text, sample_of
 from mmrl.types import Row, Verdict
 
 
@@ -92,6 +92,14 @@ def test_ssl4rl_asks_for_the_inverse_of_the_shown_order():
     assert score("jigsaw", "2,4,3,1", "2,4,1,3") == 0.5
     assert score("jigsaw", "2,4", "2,4,1,3", any_length=True) == 0.5
     assert score("jigsaw", "2,4,1,3,1", "2,4,1,3", any_length=True) == 1
+
+
+@pytest.mark.parametrize("params", [{}, {"inverse": True}, {"partial": 0.2, "format_bonus": 0.2}])
+def test_the_right_completion_follows_the_parameters(params):
+    row = Row(id="r", source="s", prompt=[], answer=[3, 1, 4, 2], verifier=())
+    text = gold_text("jigsaw", row, params)
+    found = build_verifier("jigsaw", params)(sample_of(row, text)).score
+    assert found == 1 + params.get("format_bonus", 0)
 
 
 def test_connections_are_the_neighbours_that_stay_neighbours():
