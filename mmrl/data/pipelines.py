@@ -111,21 +111,52 @@ def check_params(
     return values
 
 
+def parameter_docs(build: Builder) -> dict[str, str]:
+    """Return what the builder's docstring says of each argument, on one line."""
+    _, _, block = (inspect.getdoc(build) or "").partition("\nArgs:\n")
+    found: dict[str, str] = {}
+    name = ""
+    for line in block.split("\n"):
+        if line.strip() and not line.startswith("    "):
+            break
+        if line.startswith("    ") and not line.startswith("     "):
+            name, _, text = line.strip().partition(":")
+            found[name] = text.strip()
+        elif line.strip():
+            found[name] += f" {line.strip()}"
+    return found
+
+
 def _typed(adapter: TypeAdapter[Any], value: Any, at: str) -> Any:
     try:
         return adapter.validate_python(value)
     except ValidationError as error:
-        problem = error.errors()[0]
-        inner = ".".join(str(key) for key in problem["loc"] if key != "[key]")
-        place = f" at {inner}" if inner else ""
+        problems = error.errors()
+        # Of the alternatives of a union, the one whose container fits says most.
+        nearest = [found for found in problems if found["type"] not in ("dict_type", "list_type")]
+        problem = (nearest or problems)[0]
+        messages = [problem["msg"]] if nearest else [found["msg"] for found in problems]
+        inner = ".".join(_users_keys(value, problem["loc"]))
+        place = f" at {inner!r}" if inner and problem["input"] != inner else ""
         expected = str(problem.get("ctx", {}).get("expected", ""))
         hint = did_you_mean(
             problem["input"],
             [word.strip("' ") for word in expected.replace(" or ", ",").split(",")],
         )
         raise ConfigError(
-            f"{at}: {problem['input']!r} does not fit{place} ({problem['msg']}){hint}"
+            f"{at}: {problem['input']!r} does not fit{place} ({' or '.join(messages)}){hint}"
         ) from error
+
+
+def _users_keys(value: Any, path: tuple[int | str, ...]) -> list[str]:
+    """Return the keys that the user wrote: pydantic adds the names of the types that it tried."""
+    keys = []
+    for key in path:
+        held = range(len(value)) if isinstance(value, list) else value
+        if isinstance(held, Mapping | range) and key in held:
+            value = value[key]
+            keys.append(str(key))
+    return keys
 
 
 @functools.cache

@@ -48,7 +48,7 @@ def parse_row(
     row_id = raw.get("id")
     at = f"{where}: row {row_id}" if isinstance(row_id, str) and row_id else where
     if nulls_are_absent:
-        raw = _without_nulls(raw)
+        raw = without_nulls(raw)
     _check_keys(raw, REQUIRED, OPTIONAL, at, "a row")
     extra = _mapping(raw.get("extra", {}), f"{at}: extra")
     if "coordinates" in raw:
@@ -67,11 +67,12 @@ def parse_row(
     )
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
+    """Leave out the keys that Arrow filled with None, however deep they stand."""
     if isinstance(value, Mapping):
-        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [_without_nulls(item) for item in value]
+        return [without_nulls(item) for item in value]
     return value
 
 

@@ -1,4 +1,4 @@
-"""Read rows from JSONL, parquet or a `datasets.Dataset`, and write them. Media stay undecoded.
+"""Read rows from JSONL, parquet or a `datasets.Dataset`. Media stay undecoded.
 
 A file is read as a whole before anything is reported, so that all of its mistakes are repaired in
 one go.
@@ -7,15 +7,14 @@ one go.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrl.data.row_format import parse_row
+from mmrl.data.writing import JSON_COLUMNS
 from mmrl.errors import DataError
-from mmrl.media.encoded import hash_medium, sniff
-from mmrl.types import Medium, Row
+from mmrl.types import Row
 
 if TYPE_CHECKING:
     import datasets
@@ -113,32 +112,6 @@ def parse_rows(
     return _whole(rows, errors, name)
 
 
-def write_rows(rows: Iterable[Row], path: str | Path) -> None:
-    """Write rows to a .jsonl or .parquet file; media paths become relative to it where they lie
-    below its folder.
-
-    The file appears under its name when it is complete. Encoded bytes stay in a parquet file;
-    beside a JSONL file they are written to `media/`, under the hash of their content.
-
-    Raises:
-        DataError: the suffix is neither, or parquet cannot hold answers or parameters of such
-            different types.
-    """
-    path = Path(path)
-    writers = {".jsonl": _write_jsonl, ".parquet": _write_parquet}
-    if path.suffix not in writers:
-        raise DataError(f"{path}: rows are written to .jsonl and .parquet files only")
-    raws = [_to_json(row, path.parent) for row in rows]
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        writers[path.suffix](raws, unfinished)
-        with unfinished.open("rb") as file:
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
-
-
 def _sift(
     raws: Iterable[tuple[str, Any]], folder: Path, limit: int | None, outside: bool, is_arrow: bool
 ) -> tuple[list[Row], list[DataError]]:
@@ -216,118 +189,12 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
     number = 0
     try:
         with parquet.ParquetFile(path) as file:
+            as_json = json.loads((file.schema_arrow.metadata or {}).get(JSON_COLUMNS, b"[]"))
             for batch in file.iter_batches(batch_size=256):
                 for raw in batch.to_pylist():
                     number += 1
+                    raw |= {key: json.loads(raw[key]) for key in as_json if raw.get(key)}
                     yield f"{path}:{number}", raw
-    except (pyarrow.ArrowException, OSError) as error:
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = str(error).split("\n", 1)[0]
         yield f"{path}:{number + 1}", DataError(f"{path}: not a readable parquet file: {reason}")
-
-
-def _to_json(row: Row, folder: Path) -> dict[str, Any]:
-    extra = dict(row.extra)
-    coordinates = extra.pop("coordinates", None)
-    terms = [
-        {"name": term.name, "params": dict(term.params), "weight": term.weight}
-        for term in row.verifier
-    ]
-    raw = {
-        "id": row.id,
-        "source": row.source,
-        "prompt": [
-            {
-                "role": message["role"],
-                "content": [_part_to_json(part, folder) for part in message["content"]],
-            }
-            for message in row.prompt
-        ],
-        "answer": row.answer,
-        "verifier": terms,
-        "reward": dict(row.reward),
-        "difficulty": row.difficulty,
-        "response": row.response,
-        "extra": extra,
-    }
-    return raw if coordinates is None else {**raw, "coordinates": coordinates}
-
-
-def _part_to_json(part: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    kind = part["type"]
-    if kind == "text":
-        return dict(part)
-    source = part[kind].source
-    if isinstance(source, Path):
-        below = source.absolute().is_relative_to(folder.absolute())
-        source = source.absolute().relative_to(folder.absolute()) if below else source.absolute()
-        return {"type": kind, kind: source.as_posix()}
-    return {"type": kind, kind: source}
-
-
-def _write_jsonl(raws: list[dict[str, Any]], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="\n") as file:
-        for raw in raws:
-            file.write(
-                json.dumps(_without_bytes(raw, path.parent), ensure_ascii=False, allow_nan=False)
-            )
-            file.write("\n")
-
-
-def _without_bytes(raw: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Move encoded bytes into files."""
-    for message in raw["prompt"]:
-        for part in message["content"]:
-            kind = part["type"]
-            if isinstance(part[kind], bytes):
-                part[kind] = _write_medium(Medium(kind=kind, source=part[kind]), folder)
-    return raw
-
-
-def _write_medium(medium: Medium, folder: Path) -> str:
-    assert isinstance(medium.source, bytes)
-    found = sniff(medium.source[:512])
-    suffix = _SUFFIXES.get(found.name, found.name.lower()) if found else "bin"
-    relative = f"media/{hash_medium(medium)}.{suffix}"
-    (folder / "media").mkdir(exist_ok=True)
-    (folder / relative).write_bytes(medium.source)
-    return relative
-
-
-_SUFFIXES = {"JPEG": "jpg", "mov": "mp4", "matroska": "mkv", "mpeg": "mpg", "mpegts": "ts"}
-
-
-def _write_parquet(raws: list[dict[str, Any]], path: Path) -> None:
-    import pyarrow
-    from pyarrow import parquet
-
-    raws = [_to_arrow(raw) for raw in raws]
-    try:
-        parquet.write_table(pyarrow.Table.from_pylist(raws), path)
-    except pyarrow.ArrowException as error:
-        reason = str(error).split("\n", 1)[0]
-        raise DataError(
-            f"{path}: parquet cannot hold these rows ({reason}); write .jsonl"
-        ) from error
-
-
-def _to_arrow(raw: dict[str, Any]) -> dict[str, Any]:
-    """Leave out empty objects, for which parquet has no type; give parts one layout."""
-    terms = [{key: value for key, value in term.items() if value != {}} for term in raw["verifier"]]
-    prompt = [
-        {"role": message["role"], "content": [_part_to_arrow(part) for part in message["content"]]}
-        for message in raw["prompt"]
-    ]
-    return {
-        key: value
-        for key, value in {**raw, "verifier": terms, "prompt": prompt}.items()
-        if value != {}
-    }
-
-
-def _part_to_arrow(part: dict[str, Any]) -> dict[str, Any]:
-    kind = part["type"]
-    if kind == "text":
-        return part
-    is_bytes = isinstance(part[kind], bytes)
-    encoded, path = (part[kind], None) if is_bytes else (None, part[kind])
-    return {"type": kind, kind: {"bytes": encoded, "path": path}}

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 from filelock import FileLock
 
 from mmrl.data.pipelines import Split, check_params, find_pipeline
-from mmrl.data.rows import load_rows, parse_rows, write_rows
+from mmrl.data.rows import load_rows, parse_rows
+from mmrl.data.writing import write_rows
 from mmrl.errors import DataError
 from mmrl.types import Row
 

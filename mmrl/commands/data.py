@@ -1,0 +1,233 @@
+"""`mmrl data`: build rows, check them, count them and look at them."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+
+from mmrl.config.check import check as check_values
+from mmrl.config.check import lines
+from mmrl.config.keys import annotation_at
+from mmrl.config.overrides import parse_overrides
+from mmrl.config.schema import MediaConfig
+from mmrl.data.pipelines import Split
+from mmrl.errors import ConfigError, DataError
+from mmrl.project import load_project
+from mmrl.registry import did_you_mean
+
+
+@click.group()
+def data() -> None:
+    """Build rows and check them."""
+
+
+@data.command()
+@click.argument("name")
+@click.argument("arguments", nargs=-1, metavar="out=DIR [seed=N] [split=train] [KEY=VALUE]...")
+@click.pass_context
+def build(ctx: click.Context, name: str, arguments: tuple[str, ...]) -> None:
+    """Run the data pipeline NAME; 'mmrl data list' says which there are and what they take.
+
+    \b
+    mmrl data build synthetic out=data/toy tasks.colour=200 tasks.pitch=200
+    mmrl data build synthetic out=toy.parquet tasks.colour=200 split=heldout
+    """
+    project = load_project(ctx.find_root().obj)
+    params = _nested(arguments)
+    out, seed, split = params.pop("out", None), params.pop("seed", 0), params.pop("split", "train")
+    if not isinstance(out, str):
+        raise ConfigError("out: say where to, for example out=data/toy or out=toy.parquet")
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigError(f"seed: must be a whole number from 0 on, got {seed!r}")
+    if split not in get_args(Split):
+        raise ConfigError(f"split: must be train or heldout, got {split!r}")
+    count = _build(name, params, Path(out), seed, split, project)
+    click.echo(f"{count} rows in {out}")
+
+
+@data.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("arguments", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--media/--no-media", default=True, help="Decode every medium, or leave them alone.")
+@click.pass_context
+def check(ctx: click.Context, file: Path, arguments: tuple[str, ...], media: bool) -> None:
+    """Validate every row of FILE, decode its media, and let its verifier judge its answer.
+
+    One line per mistake goes to standard error; the exit code is 2 when there are any. KEY=VALUE
+    changes how media are decoded and how large they may be: media.limit_audio_seconds=600.
+    """
+    from mmrl.data.check import bad_media
+    from mmrl.data.golds import check_golds
+    from mmrl.data.rows import sift_rows
+    from mmrl.panel import Panel
+
+    load_project(ctx.find_root().obj)
+    config = _media_config(arguments)
+    rows, errors = sift_rows(file)
+    count = len({(medium.kind, medium.source) for row in rows for medium in row.media})
+    if media:
+        with _progress("decoding", count) as advance:
+            errors += bad_media(rows, config, on_medium=advance)
+    panel = Panel()
+    try:
+        golds = check_golds(rows, panel)
+    finally:
+        panel.close()
+    errors += golds.errors
+    for error in errors:
+        click.echo(str(error), err=True)
+    if not rows and not errors:
+        raise DataError(f"{file}: holds no rows")
+    decoded = f"{count} media decoded" if media else "media not decoded"
+    click.echo(f"{len(rows)} rows read, {decoded}, {golds.judged} gold answers judged")
+    if golds.unopposed:
+        click.echo(f"{golds.unopposed} of them had no different answer to be tried against")
+    click.echo(f"{len(errors)} mistakes" if errors else "no mistakes")
+    ctx.exit(2 if errors else 0)
+
+
+@data.command(name="list")
+@click.pass_context
+def list_(ctx: click.Context) -> None:
+    """Print the data pipelines with their parameters."""
+    from mmrl.data.pipelines import describe_pipelines, parameter_docs
+
+    project = load_project(ctx.find_root().obj)
+    for found in describe_pipelines(project):
+        click.echo(f"{found.name}: {found.summary}")
+        docs = parameter_docs(found.build)
+        for name, parameter in found.parameters.items():
+            given = "required" if parameter.default is parameter.empty else repr(parameter.default)
+            click.echo(f"  {name} ({given}): {docs.get(name, 'not described')}")
+
+
+@data.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("arguments", nargs=-1, metavar="[out=PAGE] [limit=200]")
+def show(file: Path, arguments: tuple[str, ...]) -> None:
+    """Write an HTML page of the rows of FILE, with their pictures, videos and sounds."""
+    from mmrl.data.page import write_page
+    from mmrl.data.rows import load_rows
+
+    given = _nested(arguments)
+    unknown = next((key for key in given if key not in ("out", "limit")), None)
+    if unknown is not None:
+        near = did_you_mean(unknown, ("out", "limit"))
+        raise ConfigError(f"{unknown}: there is no such argument{near}; there are: out, limit")
+    limit = given.get("limit", 200)
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise ConfigError(f"limit: must be a whole number from 1 on, got {limit!r}")
+    page = Path(str(given.get("out", file.with_suffix(".html"))))
+    rows = load_rows(file)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_page(rows[:limit], page, title=file.name, total=len(rows))
+    click.echo(str(page))
+
+
+@data.command()
+@click.argument("file", type=click.Path(path_type=Path))
+def stats(file: Path) -> None:
+    """Count the rows of FILE by source, modality, verifier and answer."""
+    from mmrl.data.rows import load_rows
+    from mmrl.data.stats import count_rows
+
+    rows = load_rows(file)
+    table = [("source", "rows", "modality", "verifier", "responses", "answers")]
+    for source, found in count_rows(rows).items():
+        table.append(
+            (
+                source,
+                str(found.rows),
+                ", ".join(sorted(found.modalities)),
+                ", ".join(sorted(found.verifiers)),
+                str(found.responses),
+                _distribution(found.answers, found.rows),
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        click.echo("  ".join(cells).rstrip())
+    click.echo(f"{len(rows)} rows")
+
+
+def _build(
+    name: str, params: dict[str, Any], out: Path, seed: int, split: Split, project: Path
+) -> int:
+    from mmrl.data.rows import load_rows
+    from mmrl.data.sources import ROWS_FILE, build_into
+    from mmrl.data.writing import write_rows
+
+    if out.exists():
+        raise DataError(f"out: {out} is there already; remove it or choose another name")
+    if out.suffix in (".jsonl", ".json", ".csv"):
+        raise ConfigError(f"out: {out}: give a folder, or one .parquet file that holds the media")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if out.suffix != ".parquet":
+        build_into(out, name, params, seed=seed, split=split, project=project)
+        return len(load_rows(out / ROWS_FILE))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "built"
+        build_into(folder, name, params, seed=seed, split=split, project=project)
+        rows = load_rows(folder / ROWS_FILE)
+        write_rows(rows, out, embed=True)
+    return len(rows)
+
+
+def _media_config(arguments: Sequence[str]) -> MediaConfig:
+    values = {}
+    for override in parse_overrides(arguments):
+        path = override.path[1:] if override.path[0] == "media" else override.path
+        values[".".join(path)] = override.read(annotation_at(MediaConfig, path))
+    config, mistakes = check_values(MediaConfig, values, "media.")
+    if config is None:
+        found = lines(mistakes, lambda path: f"media.{'.'.join(path)}", lambda _: "command line")
+        raise ConfigError("\n".join(found))
+    return config
+
+
+def _nested(arguments: Sequence[str]) -> dict[str, Any]:
+    """Make a tree of KEY=VALUE arguments; keys are split at their points."""
+    tree: dict[str, Any] = {}
+    for override in parse_overrides(arguments):
+        *parents, name = override.path
+        here = tree
+        for parent in parents:
+            here = here.setdefault(parent, {})
+            if not isinstance(here, dict):
+                raise ConfigError(f"{override.key}: {parent!r} has a value of its own already")
+        here[name] = override.text if override.path == ("out",) else override.read(Any)
+    return tree
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Any]:
+    """Show a bar on standard error where that is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda count: bar.advance(task, count)
+
+
+def _distribution(answers: Counter[str], total: int) -> str:
+    """Say how the answers share the rows, the five most frequent ones by name."""
+    shown = [f"{_short(answer)} {count / total:.0%}" for answer, count in answers.most_common(5)]
+    more = f", {len(answers) - 5} others" if len(answers) > 5 else ""
+    return ", ".join(shown) + more
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 30 else f"{line[:29]}…"
