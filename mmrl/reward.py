@@ -11,25 +11,21 @@ import functools
 import inspect
 import math
 import sys
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
 from mmrl.answer import BadGold, NoAnswer, extract, tagged
 from mmrl.errors import RewardError
+from mmrl.params import Factory, builder, typed
 from mmrl.project import find_project, import_modules
-from mmrl.registry import Registry, did_you_mean
-from mmrl.schedule import Schedule
-from mmrl.types import Row, Sample, StopReason, Verdict
+from mmrl.registry import Registry
+from mmrl.types import Row, Sample, StopReason, Verdict, VerifierTerm
 
 Judge = Callable[[Sample], Verdict | float]
 GroupJudge = Callable[[Sequence[Sample]], Sequence[Verdict | float]]
 Gold = Callable[..., str]
-Factory = Callable[..., Any]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +91,13 @@ def verifier(
             parameters of the verifier that it depends on are its keyword arguments, of the same name.
         warm: What an isolated verifier's worker does once before it judges, such as a slow import.
     """
-    options = {"modality": modality, "paper": paper, "isolated": isolated, "term": term, "warm": warm}
+    options = {
+        "modality": modality,
+        "paper": paper,
+        "isolated": isolated,
+        "term": term,
+        "warm": warm,
+    }
     return _registering(factory, group=False, gold=gold or gold_of_answer, **options)
 
 
@@ -131,14 +133,15 @@ def find_verifier(name: str) -> Verifier:
     return _VERIFIERS.get(name)
 
 
-def gold_text(name: str, row: Row, params: Mapping[str, Any] | None = None) -> str:
-    """Return a completion that the verifier, with these parameters, has to find right for the row.
+def gold_text(row: Row, term: VerifierTerm) -> str:
+    """Return a completion that the verifier, with its parameters, has to find right for the row.
 
     Raises:
         RewardError: there is no such verifier, or the parameters do not fit.
+        BadGold: none can be written for this answer.
     """
-    found = find_verifier(name)
-    values = check_params(name, params or {})
+    found = find_verifier(term.name)
+    values = typed(term.name, found.factory, term.params)
     wanted = inspect.signature(found.gold).parameters
     return found.gold(row, **{key: value for key, value in values.items() if key in wanted})
 
@@ -167,8 +170,8 @@ def check_params(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
         RewardError: the verifier or a parameter is unknown, or a value does not fit.
     """
     found = find_verifier(name)
-    values = _typed(found, params)
-    _called(found, {key: _at_start(found, key, value) for key, value in values.items()})
+    values = typed(name, found.factory, params)
+    builder(name, found.factory, values)
     return values
 
 
@@ -185,7 +188,7 @@ def build_verifier(
         raise RewardError(
             f"{name!r} judges whole groups: name it in rewards.terms, not as a verifier"
         )
-    make = _maker(found, check_params(name, params or {}))
+    make = builder(name, found.factory, typed(name, found.factory, params or {}))
     return lambda sample: _judged(name, lambda: make(sample.progress)(sample))
 
 
@@ -200,7 +203,7 @@ def build_group_reward(
     found = find_verifier(name)
     if not found.group:
         raise RewardError(f"{name!r} judges one sample at a time: it is no group term")
-    make = _maker(found, check_params(name, params or {}))
+    make = builder(name, found.factory, typed(name, found.factory, params or {}))
 
     def judge(samples: Sequence[Sample]) -> list[Verdict]:
         if not samples:
@@ -250,89 +253,37 @@ def _trusted(name: str, verdict: Verdict) -> Verdict:
     return Verdict(score=None, status="error", detail=f"{name}: {wrong}") if wrong else verdict
 
 
-def _typed(found: Verifier, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Validate each value with its annotation; a mapping that does not fit may be a schedule of values."""
-    values = {}
-    for key, value in params.items():
-        if key not in found.parameters:
-            known = found.parameters
-            raise RewardError(
-                f"verifier {found.name!r} has no parameter {key!r}{did_you_mean(key, known)}; "
-                f"it has: {', '.join(known) or 'none'}"
-            )
-        values[key] = _typed_value(found, key, value)
-    for key, parameter in found.parameters.items():
-        if parameter.default is parameter.empty and key not in values:
-            raise RewardError(f"verifier {found.name!r} needs the parameter {key!r}")
-    return values
-
-
-def _typed_value(found: Verifier, key: str, value: Any) -> Any:
-    adapter = _adapters(found.factory)[key]
-    try:
-        return adapter.validate_python(value)
-    except ValidationError as error:
-        if isinstance(value, Mapping | Schedule):
-            try:
-                schedule = Schedule.of(value)
-                for number in schedule.values:
-                    adapter.validate_python(number)
-            except ValueError:
-                pass
-            else:
-                return schedule
-        reason = "; ".join(str(problem["msg"]) for problem in error.errors()[:2])
-        raise RewardError(
-            f"verifier {found.name!r}, parameter {key!r}: {value!r} does not fit ({reason})"
-        ) from error
-
-
-@functools.cache
-def _adapters(factory: Factory) -> dict[str, TypeAdapter[Any]]:
-    hints = typing.get_type_hints(factory, include_extras=True)
-    names = inspect.signature(factory).parameters
-    return {name: TypeAdapter(hints.get(name, Any)) for name in names}
-
-
-def _is_scheduled(found: Verifier, key: str, value: Any) -> bool:
-    """Tell a schedule that the factory knows nothing of from one that it asks for."""
-    if not isinstance(value, Schedule):
-        return False
-    try:
-        return not isinstance(_adapters(found.factory)[key].validate_python(value), Schedule)
-    except ValidationError:
-        return True
-
-
-def _at_start(found: Verifier, key: str, value: Any) -> Any:
-    return _typed_value(found, key, value.at(0.0)) if _is_scheduled(found, key, value) else value
-
-
-def _maker(found: Verifier, values: Mapping[str, Any]) -> Callable[[float], Any]:
-    """Return `progress -> judge`; judges are built once, or once per step of the scheduled values."""
-    moving = {key: value for key, value in values.items() if _is_scheduled(found, key, value)}
-    if not moving:
-        judge = _called(found, values)
-        return lambda progress: judge
-
-    @functools.cache
-    def build(at: tuple[float, ...]) -> Any:
-        now = {k: _typed_value(found, k, v) for k, v in zip(moving, at, strict=True)}
-        return _called(found, {**values, **now})
-
-    return lambda progress: build(tuple(value.at(progress) for value in moving.values()))
-
-
-def _called(found: Verifier, values: Mapping[str, Any]) -> Any:
-    try:
-        return found.factory(**values)
-    except (ValueError, TypeError) as error:
-        raise RewardError(f"verifier {found.name!r}: {error}") from error
-
-
 def sample_of(
     row: Row, text: str, *, progress: float = 0.0, length: int = 0, stop: StopReason = "eos"
 ) -> Sample:
     """Return the sample that verifiers judge, with its answer extracted once."""
     answer = extract(text)
     return Sample(row=row, text=text, answer=answer, progress=progress, length=length, stop=stop)
+
+
+def self_test(rows: Sequence[Row]) -> None:
+    """Let each verifier that the rows name judge a few of their gold answers, and wrong ones.
+
+    Raises:
+        RewardError: a verifier does not give 1.0 to a gold answer, or as much to all others.
+    """
+    from mmrl.data.golds import check_golds
+    from mmrl.panel import Panel, term_key
+
+    few: dict[str, list[Row]] = {}
+    for row in rows:
+        for term in row.verifier:
+            few.setdefault(term_key(term), []).append(row)
+    tried = {row.id: row for same in few.values() for row in same[:_ROWS_EACH]}
+    panel = Panel()
+    try:
+        errors = check_golds(list(tried.values()), panel).errors
+    finally:
+        panel.close()
+    if errors:
+        more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+        raise RewardError(f"the verifiers fail their self-test: {errors[0]}{more}")
+
+
+_ROWS_EACH = 8
+"""Rows of each verifier and parameters that the self-test tries."""
