@@ -12,7 +12,7 @@ from typing import Any
 
 from mmrl.answer import BadGold, extract
 from mmrl.boxes import iou
-from mmrl.reading import LabelledBox, json_boxes, read_json, strip_fence
+from mmrl.reading import LabelledBox, json_boxes, read_list
 
 # The exact doubles of numpy.linspace(0.5, 0.95, 10) and numpy.linspace(0, 1, 101), on which COCO's
 # evaluation compares; a test holds them against numpy.
@@ -39,7 +39,7 @@ def read_detections(text: str) -> list[LabelledBox] | None:
     >>> read_detections("[{'bbox_2d': [1, 2, 3, 4], 'label': 'dog'}, {'bb")[0].label
     'dog'
     """
-    raw = _parse(text)
+    raw = read_list(text)
     if raw is None:
         return None
     seen: dict[tuple[float, ...], LabelledBox] = {}
@@ -57,7 +57,7 @@ def gold_detections(answer: Any) -> list[LabelledBox]:
     """
     if isinstance(answer, str):
         inside = extract(answer)
-        raw = _parse(inside if inside is not None else answer)
+        raw = read_list(inside if inside is not None else answer)
     else:
         raw = [answer] if isinstance(answer, dict) else answer
     if not isinstance(raw, list | tuple):
@@ -140,32 +140,6 @@ def average_precisions(
         sum(values[index] for values in by_label.values()) / len(by_label)
         for index in range(len(COCO_THRESHOLDS))
     )
-
-
-def _parse(text: str) -> Any:
-    """Return the list that the text holds, None where it holds none."""
-    text = strip_fence(text)
-    opening = min((at for at in (text.find("["), text.find("{")) if at >= 0), default=-1)
-    if opening < 0:
-        return None
-    text = text[opening:]
-    for attempt in (lambda: text, lambda: _repaired(text)):
-        try:
-            value = read_json(attempt())
-        except ValueError:
-            continue
-        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
-            value = value[0]
-        return [value] if isinstance(value, dict) else value if isinstance(value, list) else None
-    return None
-
-
-def _repaired(text: str) -> str:
-    text = text.replace("[[", "[").replace("]]", "]").strip()
-    if not text.endswith("]"):
-        cut = text.rfind("},")
-        text = f"{text[: cut + 1]}]" if cut >= 0 else text
-    return text.replace("'", '"').replace("\\", "")
 
 
 def _precisions_of_label(

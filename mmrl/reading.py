@@ -48,6 +48,29 @@ def read_json(text: str) -> Any:
         raise ValueError("nested too deep") from error
 
 
+def read_list(text: str) -> list[Any] | None:
+    """Return the JSON list in the text, with single or double quotes; None where there is none.
+
+    An object alone is a list of one. What was cut off is closed after its last whole item.
+
+    >>> read_list("[{'action': 'click'}, {'acti")
+    [{'action': 'click'}]
+    """
+    text = strip_fence(text)
+    opening = min((at for at in (text.find("["), text.find("{")) if at >= 0), default=-1)
+    if opening < 0:
+        return None
+    for repair in (str, _repaired):
+        try:
+            value = read_json(repair(text[opening:]))
+        except ValueError:
+            continue
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
+            value = value[0]
+        return [value] if isinstance(value, dict) else value if isinstance(value, list) else None
+    return None
+
+
 def finite(value: Any) -> float | None:
     """Return a JSON number as a float, or None where it is not a number or not a finite one."""
     if isinstance(value, bool) or not isinstance(value, int | float):
@@ -192,6 +215,14 @@ _SEPARATORS = str.maketrans(dict.fromkeys("[](){}`,;\n\r\t", " "))
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
+
+
+def _repaired(text: str) -> str:
+    text = text.replace("[[", "[").replace("]]", "]").strip()
+    if not text.endswith("]"):
+        cut = text.rfind("},")
+        text = f"{text[: cut + 1]}]" if cut >= 0 else text
+    return text.replace("'", '"').replace("\\", "")
 
 
 def _number(token: str) -> float | None:

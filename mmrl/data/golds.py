@@ -89,7 +89,7 @@ def _gold_texts(term: VerifierTerm, rows: list[Row]) -> list[tuple[Row, str]]:
 def _gold_text(term: VerifierTerm, row: Row) -> str:
     """Return a right completion; an answer that none can be written for is judged as it stands."""
     try:
-        return gold_text(term.name, row, term.params)
+        return gold_text(row, term)
     except BadGold:
         return gold_of_answer(row)
 

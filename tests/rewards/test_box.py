@@ -11,7 +11,7 @@ from mmrl.coordinates import Frame, box_problem, convert
 from mmrl.errors import RewardError
 from mmrl.reading import read_box
 from mmrl.reward import build_verifier, gold_text, sample_of
-from mmrl.types import Row, Verdict
+from mmrl.types import Row, Verdict, VerifierTerm
 
 
 def judge(text: str, answer, *, progress: float = 0.0, extra=None, **params) -> Verdict:
@@ -164,7 +164,7 @@ def test_the_right_completion_is_right_in_every_pair_of_spaces(name, spoken, giv
     answer = box if name == "box" else [{"bbox_2d": box, "label": "cat"}]
     row = Row(id="r", source="s", prompt=[], answer=answer, verifier=(), extra=extra)
     params = {"coordinates": spoken}
-    text = gold_text(name, row, params)
+    text = gold_text(row, VerifierTerm(name=name, params=params))
     score = build_verifier(name, params)(sample_of(row, text)).score
     assert score == pytest.approx(3 if name == "vision_criteria" else 1)
 

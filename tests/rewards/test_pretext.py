@@ -12,7 +12,7 @@ import pytest
 
 from mmrl.errors import RewardError
 from mmrl.reward import build_verifier, gold_text, sample_of
-from mmrl.types import Row, Verdict
+from mmrl.types import Row, Verdict, VerifierTerm
 
 
 def judge(name: str, text: str, answer, *, progress: float = 0.0, **params) -> Verdict:
@@ -97,7 +97,7 @@ def test_ssl4rl_asks_for_the_inverse_of_the_shown_order():
 @pytest.mark.parametrize("params", [{}, {"inverse": True}, {"partial": 0.2, "format_bonus": 0.2}])
 def test_the_right_completion_follows_the_parameters(params):
     row = Row(id="r", source="s", prompt=[], answer=[3, 1, 4, 2], verifier=())
-    text = gold_text("jigsaw", row, params)
+    text = gold_text(row, VerifierTerm(name="jigsaw", params=params))
     found = build_verifier("jigsaw", params)(sample_of(row, text)).score
     assert found == 1 + params.get("format_bonus", 0)
 

@@ -10,7 +10,7 @@ import pytest
 
 from mmrl.errors import RewardError
 from mmrl.reward import build_verifier, gold_text, sample_of
-from mmrl.types import Row, Verdict
+from mmrl.types import Row, Verdict, VerifierTerm
 
 
 def judge(boxes, answer, *, progress: float = 0.0, extra=None, **params) -> Verdict:
@@ -112,7 +112,7 @@ def test_labels_matter_only_when_asked_for():
             0,
         ),
         (
-            '[{"bbox_2d": [0, 0, 100, 100], "label": "dog"}, {"bbox_2d": [9, 9, 1, 1], "label": "x"}]',
+            '[{"bbox_2d": [0, 0, 100, 100], "label": "dog"}, {"bbox_2d": [9, 9, 1, 1]}]',
             0,
         ),
         ("[[0, 0, 100, 100]]", 0),
@@ -148,7 +148,7 @@ def test_gold_gets_all_three_points_in_any_space():
     extra = {"coordinates": "pixel", "width": 500, "height": 250}
     row = Row(id="r", source="s", prompt=[], answer=row_of_boxes(2), verifier=(), extra=extra)
     for params in ({}, {"coordinates": "unit"}, {"coordinates": "norm1000"}):
-        text = gold_text("vision_criteria", row, params)
+        text = gold_text(row, VerifierTerm(name="vision_criteria", params=params))
         assert judge(text, row.answer, extra=extra, **params).score == pytest.approx(3)
 
 
