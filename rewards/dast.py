@@ -1,0 +1,54 @@
+"""Length by how hard the question is: the term that makes UI-R1 efficient (UI-R1-E, arXiv
+2503.21620).
+
+With p the share of right siblings, the budget is p * (mean length of the right ones) + (1 - p) *
+(longest of the group), and x = (length - budget) / budget. A right sibling gets max(0.5 - 0.5 x,
+0.1), a wrong one min(0.9 x - 0.1, -0.1): the easier the question, the shorter the budget.
+
+    right 100 and 200 tokens, wrong 300 and 400 -> budget 275 -> 0.8182, 0.6364, -0.1, -0.1
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmrl.reward import GroupJudge, group_reward
+from mmrl.siblings import accuracies
+from mmrl.types import Sample
+
+
+@group_reward(paper="UI-R1, arXiv 2503.21620")
+def dast(*, right: float = 1.0, verifier: str | None = "exact") -> GroupJudge:
+    """A length term whose budget shrinks where more siblings are right.
+
+    Args:
+        right: The accuracy from which a sibling is right; UI-R1 asks for all 3 points of
+            `gui_action`.
+        verifier: Who says what is right where the rubric has no term `accuracy`.
+    """
+
+    def judge(samples: Sequence[Sample]) -> list[float]:
+        found = accuracies(samples, verifier)
+        are_right = [accuracy is not None and accuracy >= right for accuracy in found]
+        return length_terms([sample.length for sample in samples], are_right)
+
+    return judge
+
+
+def length_terms(lengths: Sequence[int], are_right: Sequence[bool]) -> list[float]:
+    """Return the term of each sibling.
+
+    >>> [round(term, 4) for term in length_terms([100, 200, 300, 400], [True, True, False, False])]
+    [0.8182, 0.6364, -0.1, -0.1]
+    """
+    of_right = [length for length, good in zip(lengths, are_right, strict=True) if good]
+    share = len(of_right) / len(lengths)
+    mean = sum(of_right) / len(of_right) if of_right else 0.0
+    budget = share * mean + (1 - share) * max(lengths)
+    if budget <= 0:
+        raise ValueError("the completions have no lengths")
+    over = [(length - budget) / budget for length in lengths]
+    return [
+        max(0.5 - 0.5 * x, 0.1) if good else min(0.9 * x - 0.1, -0.1)
+        for x, good in zip(over, are_right, strict=True)
+    ]

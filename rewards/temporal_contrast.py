@@ -1,0 +1,84 @@
+"""A bonus for answers that needed the order of the frames: the reward of T-GRPO (Video-R1, arXiv
+2503.21776).
+
+The same question is also answered on shuffled frames. Where the ordered siblings are right at least
+0.8 times as often, on average, every right one gets 0.3; elsewhere nobody does. The accuracies on
+shuffled frames are the row's `extra["shuffled_accuracy"]`, a list that whoever samples them puts
+there; rows without a video need none.
+
+    ordered 3 of 8 right, shuffled 1 of 4 -> 0.3 for the three;  shuffled 2 of 4 -> 0 for all
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmrl.answer import BadGold
+from mmrl.reading import finite
+from mmrl.reward import GroupJudge, group_reward
+from mmrl.siblings import accuracies
+from mmrl.types import Row, Sample
+
+ROUNDING = 1e-9
+KEY = "shuffled_accuracy"
+
+
+@group_reward(modality="video", paper="Video-R1, arXiv 2503.21776")
+def temporal_contrast(
+    *,
+    bonus: float = 0.3,
+    ratio: float = 0.8,
+    right: float = 0.1,
+    verifier: str | None = "exact",
+) -> GroupJudge:
+    """A bonus for right siblings where order helps.
+
+    Args:
+        bonus: What a right sibling gets.
+        ratio: The ordered mean has to reach this share of the shuffled mean.
+        right: The accuracy that a right sibling exceeds.
+        verifier: Who says what is right where the rubric has no term `accuracy`.
+    """
+
+    def judge(samples: Sequence[Sample]) -> list[float]:
+        shuffled = _shuffled(samples[0].row)
+        if shuffled is None:
+            return [0.0] * len(samples)
+        found = accuracies(samples, verifier)
+        return temporal_bonus(found, shuffled, bonus=bonus, ratio=ratio, right=right)
+
+    return judge
+
+
+def temporal_bonus(
+    ordered: Sequence[float | None],
+    shuffled: Sequence[float],
+    *,
+    bonus: float = 0.3,
+    ratio: float = 0.8,
+    right: float = 0.1,
+) -> list[float]:
+    """Return each ordered sibling's bonus; one that could not be judged (None) counts in no mean.
+
+    >>> temporal_bonus([1, 0, 1, 0, 1, 0, 0, 0], [1, 0, 0, 0])
+    [0.3, 0.0, 0.3, 0.0, 0.3, 0.0, 0.0, 0.0]
+    """
+    judged = [accuracy for accuracy in ordered if accuracy is not None]
+    if not judged or not shuffled:
+        return [0.0] * len(ordered)
+    helps = sum(judged) / len(judged) >= ratio * sum(shuffled) / len(shuffled) - ROUNDING
+    return [
+        bonus if helps and accuracy is not None and accuracy > right else 0.0
+        for accuracy in ordered
+    ]
+
+
+def _shuffled(row: Row) -> list[float] | None:
+    """Return the accuracies on shuffled frames; None where there is no order to shuffle."""
+    if KEY not in row.extra and "video" not in row.modality:
+        return None
+    given = row.extra.get(KEY)
+    numbers = [finite(value) for value in given] if isinstance(given, list | tuple) else []
+    if not numbers or None in numbers:
+        raise BadGold(f"extra[{KEY!r}] is {given!r}, not a list of accuracies")
+    return [number for number in numbers if number is not None]
