@@ -15,6 +15,7 @@ from mmrl.config.keys import (
     annotation_at,
     children,
     choices,
+    item_of,
     members,
     section_of,
     suggestion,
@@ -22,6 +23,7 @@ from mmrl.config.keys import (
 )
 from mmrl.config.schema import Section
 from mmrl.config.yaml12 import flow
+from mmrl.schedule import Schedule
 
 _BOUNDS = {
     "greater_than_equal": ("at least", "ge"),
@@ -35,7 +37,7 @@ _WRITTEN = {
     float: "a number",
     str: "text",
     Path: "text",
-    dict: "a mapping",
+    Schedule: "a schedule such as {0: 1, 0.5: 0.2}",
 }
 
 S = TypeVar("S", bound=Section)
@@ -78,16 +80,11 @@ def _walk(
                 yield Mistake(path=here, text=f"unknown key; {suggestion(root, here, prefix)}")
             else:
                 yield from _walk(root, known.get(key, known.get("<name>")), inner, here, prefix)
-    elif isinstance(value, list) and (item := _item(annotation)) is not None:
+    elif isinstance(value, list) and (item := item_of(annotation)) is not None:
         for index, inner in enumerate(value):
             yield from _walk(root, item, inner, (*path, str(index)), prefix)
     elif wanted := _misfit(annotation, value):
         yield Mistake(path=path, text=f"must be {wanted}, got {show(value)}")
-
-
-def _item(annotation: Any) -> Any:
-    found = [get_args(part)[0] for part in members(annotation) if get_origin(part) is tuple]
-    return found[0] if found else None
 
 
 def _misfit(annotation: Any, value: Any) -> str:
@@ -104,6 +101,8 @@ def _misfit(annotation: Any, value: Any) -> str:
     ):
         return ""
     fits = {bool: (bool,), int: (int,), float: (int, float), str: (str,), Path: (str, Path)}
+    if Schedule in parts and not isinstance(value, Mapping):
+        fits[Schedule] = ()
     if not all(part in fits for part in parts):
         return ""
     if isinstance(value, bool) and bool not in parts:
@@ -138,7 +137,7 @@ def _grouped(
 def _users_path(values: Any, error: ErrorDetails) -> tuple[str, ...]:
     """The keys that the user wrote: pydantic adds the names of the types that it tried."""
     path: list[str] = []
-    here = values
+    here: Any = values
     for part in error["loc"]:
         here = dict(enumerate(here)) if isinstance(here, list) else here
         if isinstance(here, Mapping) and part in here:
@@ -154,6 +153,8 @@ def _say(root: type[Section], path: tuple[str, ...], error: ErrorDetails) -> str
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     if kind == "missing":
         return "required, and not given"
+    if error["loc"][-1:] == ("[key]",):
+        return f"the key {show(value)} must be text"
     if kind in _BOUNDS:
         word, limit = _BOUNDS[kind]
         return f"must be {word} {context[limit]:g}, got {show(value)}"
@@ -165,6 +166,8 @@ def _say(root: type[Section], path: tuple[str, ...], error: ErrorDetails) -> str
         return f"must hold {word} {count}, holds {context['actual_length']}"
     if kind == "value_error":
         return str(context["error"])
+    if kind == "string_pattern_mismatch":
+        return f"must be letters, digits, '_', '-' and '.', got {show(value)}"
     if kind == "finite_number":
         return f"must be a finite number, got {show(value)}"
     wanted = {

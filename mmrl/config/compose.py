@@ -105,6 +105,9 @@ def _given(values: Any) -> Any:
 
 def _say(tree: Tree, error: Exception) -> str:
     key = str(getattr(error, "full_key", "") or "")
-    origin = tree.origin(tuple(key.split(".")))
+    path = tuple(key.split("."))
+    origin = tree.origin(path)
+    given = next((value for known, value in leaves(tree.values) if known == path), "a reference")
     text = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return f"{key + ': ' if key else ''}{text}{f' ({origin})' if origin else ''}"
+    where = f" ({origin})" if origin else ""
+    return f"{key + ': ' if key else ''}cannot follow {given!r}: {text}{where}"

@@ -103,6 +103,12 @@ def children(annotation: Any) -> dict[str, Any] | None:
     return {}
 
 
+def item_of(annotation: Any) -> Any:
+    """The type of the entries of a list, or None."""
+    found = [get_args(part)[0] for part in members(annotation) if get_origin(part) is tuple]
+    return found[0] if found else None
+
+
 def unknown(root: type[Section], path: tuple[str, ...]) -> tuple[str, ...] | None:
     """The part of `path` up to the first key that the schema does not have, or None."""
     annotation: Any = root
@@ -114,6 +120,17 @@ def unknown(root: type[Section], path: tuple[str, ...]) -> tuple[str, ...] | Non
             return path[: index + 1]
         annotation = known[part] if part in known else known["<name>"]
     return None
+
+
+def named_defaults(root: type[Section], path: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """Named entries that are there from the start, such as `rewards.terms.accuracy`."""
+    found: list[tuple[str, ...]] = []
+    for name, field in root.model_fields.items():
+        if inner := section_of(field.annotation):
+            found += named_defaults(inner, (*path, name))
+        elif "<name>" in (children(field.annotation) or ()) and not field.is_required():
+            found += [(*path, name, key) for key in field.get_default(call_default_factory=True)]
+    return found
 
 
 def without_removed(annotation: Any, values: Any) -> Any:
@@ -134,20 +151,25 @@ def annotation_at(root: type[Section], path: tuple[str, ...]) -> Any:
     """The type of the value at `path`, which the schema must have; `Any` where nothing is fixed."""
     annotation: Any = root
     for part in path:
+        if item := item_of(annotation):
+            annotation = item
+            continue
         known = children(annotation)
         annotation = Any if known is None else known.get(part, known.get("<name>", Any))
     return annotation
 
 
 def suggestion(root: type[Section], path: tuple[str, ...], prefix: str = "") -> str:
-    """Say what was probably meant by a path whose last part is unknown, or what there is."""
-    *parents, name = path
+    """Say what was probably meant by a path that the schema does not have, or what there is."""
+    *parents, name = wrong = unknown(root, path) or path
     known = children(annotation_at(root, tuple(parents))) or {}
     everywhere = {
         key.path: key.path.rpartition(".")[2] for key in walk(root) if "<name>" not in key.path
     }
     if near := get_close_matches(name, known, n=1):
-        return f"did you mean '{prefix}{'.'.join((*parents, near[0]))}'?"
+        meant = (*parents, near[0], *path[len(wrong) :])
+        meant = meant if unknown(root, meant) is None else meant[: len(wrong)]
+        return f"did you mean '{prefix}{'.'.join(meant)}'?"
     if same := [whole for whole, last in everywhere.items() if last == name]:
         return f"did you mean '{prefix}{same[0]}'?"
     if near := get_close_matches(name, everywhere.values(), n=1, cutoff=0.75):

@@ -16,7 +16,9 @@ from mmrl.schedule import Schedule
 class Section(BaseModel):
     """A part of the configuration: unknown keys are errors, values never change after loading."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
 
 class ModelConfig(Section):
@@ -287,8 +289,10 @@ class LaunchConfig(Section):
 class Run(Section):
     """What `mmrl train` runs: named stages in order, in one run folder."""
 
-    name: str
+    name: str = Field(pattern=r"^\w[\w.-]*$")
+    """Of the run folder, runs/<name>/001, unless `out` says otherwise."""
     out: Path
+    """The run folder."""
     seed: int = Field(default=0, ge=0)
     launch: LaunchConfig = LaunchConfig()
     stages: dict[str, AnyStage] = Field(min_length=1)

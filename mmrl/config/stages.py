@@ -9,9 +9,11 @@ from typing import Any
 
 from mmrl.config.check import check, lines
 from mmrl.config.compose import Tree, resolve
+from mmrl.config.dump import DEFAULT
 from mmrl.config.files import COMMAND_LINE, Layer, flatten
 from mmrl.config.keys import (
     annotation_at,
+    named_defaults,
     stage_groups,
     stage_kinds,
     suggestion,
@@ -106,7 +108,7 @@ def _nowhere(override: Override, stages: Mapping[str, Composed]) -> str:
     roots = [root for kind, root in stage_kinds().items() if kind in kinds] or list(
         stage_kinds().values()
     )
-    hints = [suggestion(root, unknown(root, override.path) or override.path) for root in roots]
+    hints = [suggestion(root, override.path) for root in roots]
     hint = next((hint for hint in hints if hint.startswith("did you mean")), hints[0])
     return f"{override.key}: unknown key; {hint} ({COMMAND_LINE})"
 
@@ -136,6 +138,8 @@ class _Composer:
         layers = flatten(self.project, "stage", file, chosen, where)
         root = stage_kinds().get(_kind(layers))
         lacking = {key for key in chosen if root and key not in root.model_fields}
+        for path in named_defaults(root) if root else ():
+            self.tree.lay(path, {}, DEFAULT)
         self.tree.lay_all(layer for layer in layers if not {*layer.section} & lacking)
         prefix = ("stages", self.name)
         for key, value in changes.items():
