@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from mmrl.isolation import Job, Pool
@@ -51,7 +52,9 @@ class Panel:
             together = build_group_reward(term.name, term.params)
             return lambda groups: [together(group) for group in groups]
         one = build_verifier(term.name, term.params)
-        return lambda groups: [[one(sample) for sample in group] for group in groups]
+        if found.threads == 1:
+            return lambda groups: [[one(sample) for sample in group] for group in groups]
+        return lambda groups: _side_by_side(one, groups, found.threads)
 
     def _isolated(
         self, term: VerifierTerm, groups: Sequence[Sequence[Sample]], *, together: bool
@@ -61,6 +64,15 @@ class Panel:
         units = groups if together else [[sample] for group in groups for sample in group]
         jobs = [Job(name=term.name, params=params, samples=unit) for unit in units]
         verdicts = iter([v for found in self._pool.judge(jobs) for v in found])
+        return [[next(verdicts) for _ in group] for group in groups]
+
+
+def _side_by_side(
+    judge: Callable[[Sample], Verdict], groups: Sequence[Sequence[Sample]], threads: int
+) -> list[list[Verdict]]:
+    """Judge in threads, for judges that wait for others."""
+    with ThreadPoolExecutor(threads) as executor:
+        verdicts = executor.map(judge, [sample for group in groups for sample in group])
         return [[next(verdicts) for _ in group] for group in groups]
 
 

@@ -49,6 +49,10 @@ class Verifier:
     """What a right completion looks like for a row."""
     warm: Callable[[], None] | None = None
     """What a worker does once before it judges, such as a slow import."""
+    threads: int = 1
+    """How many judgements may run at once in this process; more where they wait for others."""
+    trusted: tuple[str, ...] = ()
+    """Parameters that a data row must not set, because they reach beyond the sample."""
 
     @property
     def summary(self) -> str:
@@ -78,6 +82,8 @@ def verifier(
     term: bool = False,
     gold: Gold | None = None,
     warm: Callable[[], None] | None = None,
+    threads: int = 1,
+    trusted: tuple[str, ...] = (),
 ) -> Any:
     """Register a factory of judges under its own name; usable bare or with keyword arguments.
 
@@ -90,6 +96,9 @@ def verifier(
         gold: How a right completion looks for a row, if not as the row's answer in an `<answer>` tag;
             parameters of the verifier that it depends on are its keyword arguments, of the same name.
         warm: What an isolated verifier's worker does once before it judges, such as a slow import.
+        threads: How many judgements may run at once, where they wait for a network.
+        trusted: Parameters that only the user's own configuration may set, and no data row: addresses,
+            paths, names of environment variables.
     """
     options = {
         "modality": modality,
@@ -97,6 +106,8 @@ def verifier(
         "isolated": isolated,
         "term": term,
         "warm": warm,
+        "threads": threads,
+        "trusted": trusted,
     }
     return _registering(factory, group=False, gold=gold or gold_of_answer, **options)
 
@@ -131,6 +142,23 @@ def find_verifier(name: str) -> Verifier:
     """
     _load_project()
     return _VERIFIERS.get(name)
+
+
+def check_row_term(term: VerifierTerm) -> None:
+    """Refuse what a data row must not name: a group term, or a parameter that reaches beyond the sample.
+
+    Raises:
+        RewardError: it does.
+    """
+    found = find_verifier(term.name)
+    if found.group:
+        raise RewardError(f"{term.name!r} judges whole groups: name it in rewards.terms")
+    reaching = [key for key in found.trusted if key in term.params]
+    if reaching:
+        raise RewardError(
+            f"a data row must not set {reaching[0]!r} of {term.name!r}: "
+            "name it in rewards.terms, or set it in the environment"
+        )
 
 
 def gold_text(row: Row, term: VerifierTerm) -> str:

@@ -15,7 +15,7 @@ from mmrl.config.schema import RewardsConfig
 from mmrl.errors import RewardError
 from mmrl.panel import Panel, term_key
 from mmrl.registry import did_you_mean
-from mmrl.reward import find_verifier
+from mmrl.reward import check_row_term
 from mmrl.schedule import Schedule
 from mmrl.types import Row, Sample, Verdict, VerdictStatus, VerifierTerm
 
@@ -76,13 +76,10 @@ class Rubric:
     def _check_row(self, row: Row) -> None:
         for term in row.verifier:
             try:
+                check_row_term(term)
                 self._panel.add(term)
             except RewardError as error:
                 raise RewardError(f"row {row.id!r}: {error}") from error
-            if find_verifier(term.name).group:
-                raise RewardError(
-                    f"row {row.id!r}: {term.name!r} judges whole groups: name it in rewards.terms"
-                )
         for key in row.reward:
             if key not in self._config.terms:
                 raise RewardError(

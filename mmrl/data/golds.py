@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mmrl.answer import BadGold
 from mmrl.errors import DataError, RewardError
 from mmrl.panel import Panel, term_key
-from mmrl.reward import find_verifier, gold_of_answer, gold_text, sample_of
+from mmrl.reward import check_row_term, gold_of_answer, gold_text, sample_of
 from mmrl.types import Row, Sample, Verdict, VerifierTerm
 
 TRIES = 4
@@ -80,9 +80,7 @@ def _by_term(rows: Sequence[Row]) -> list[tuple[VerifierTerm, list[Row]]]:
 
 
 def _gold_texts(term: VerifierTerm, rows: list[Row]) -> list[tuple[Row, str]]:
-    found = find_verifier(term.name)
-    if found.group:
-        raise RewardError(f"{term.name!r} judges whole groups: name it in rewards.terms")
+    check_row_term(term)
     return [(row, _gold_text(term, row)) for row in rows]
 
 
