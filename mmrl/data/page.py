@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from mmrl.media.encoded import Format, sniff
+from mmrl.errors import DataError
+from mmrl.media.encoded import Format, read_encoded, sniff
+from mmrl.media.image import open_header
 from mmrl.types import Medium, Row
 
 _STYLE = """ :root { color-scheme: light dark; } body { font: 15px/1.5 system-ui, sans-serif;
@@ -28,7 +30,7 @@ overflow-wrap: anywhere; } h1 { font-size: 1.3rem; margin: 0; } h2 { font-size: 
 p { margin: .4rem 0; white-space: pre-wrap; } .facts, .role { font-size: .8rem; margin: 0; } figure
 { margin: .5rem 0; position: relative; width: fit-content; max-width: 100%; } figure img, figure
 video { display: block; max-width: 100%; min-width: 8rem; max-height: 20rem; image-rendering: auto;
-} figure.small img, figure.small video { width: 11rem; image-rendering: pixelated; } figure svg {
+} figure.small img { width: 11rem; image-rendering: pixelated; } figure svg {
 position: absolute; inset: 0; width: 100%; height: 100%; } rect { fill: none; stroke: #e6007a;
 stroke-width: 2px; vector-effect: non-scaling-stroke; } figure.sound { width: auto; } audio { width:
 100%; } .answer { font-weight: 600; } pre { white-space: pre-wrap; margin: .4rem 0; } """.strip()
@@ -89,12 +91,11 @@ def _part(part: Mapping[str, Any], row: Row, folder: Path) -> str:
         return (
             f'<figure class="sound"><audio controls preload="none" src="{link}"></audio></figure>'
         )
+    if medium.kind == "video":
+        return f'<figure><video controls loop muted src="{link}"></video></figure>'
     size = _size(medium)
     css = ' class="small"' if size and max(size) <= _SMALL else ""
-    boxes = _boxes(row, size)
-    if medium.kind == "video":
-        return f'<figure{css}><video controls loop muted src="{link}"></video>{boxes}</figure>'
-    return f'<figure{css}><img loading="lazy" src="{link}" alt="">{boxes}</figure>'
+    return f'<figure{css}><img loading="lazy" src="{link}" alt="">{_boxes(row, size)}</figure>'
 
 
 def _link(medium: Medium, folder: Path) -> str:
@@ -111,32 +112,11 @@ def _mime(kind: str, found: Format | None) -> str:
 
 def _size(medium: Medium) -> tuple[int, int] | None:
     """Return width and height of a picture from its header, None where it has none to read."""
-    import io
-
-    from PIL import Image
-
-    if medium.kind == "video":
-        return _frame_size(medium)
-    source = medium.source
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return image.size
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return None
-
-
-def _frame_size(medium: Medium) -> tuple[int, int] | None:
-    import io
-
-    import av
-    from av.error import FFmpegError
-
-    source = medium.source
-    try:
-        with av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source)) as container:
-            stream = container.streams.video[0]
-            return stream.width, stream.height
-    except (FFmpegError, OSError, ValueError, IndexError):
+        encoded = read_encoded(medium, "")
+        found = sniff(encoded[:512])
+        return open_header(encoded, found.name).size if found and found.kind == "image" else None
+    except (OSError, ValueError, SyntaxError, DataError):
         return None
 
 

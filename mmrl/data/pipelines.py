@@ -152,9 +152,9 @@ def _users_keys(value: Any, path: tuple[int | str, ...]) -> list[str]:
     """Return the keys that the user wrote: pydantic adds the names of the types that it tried."""
     keys = []
     for key in path:
-        held = range(len(value)) if isinstance(value, list) else value
-        if isinstance(held, Mapping | range) and key in held:
-            value = value[key]
+        held: Any = dict(enumerate(value)) if isinstance(value, list) else value
+        if isinstance(held, Mapping) and key in held:
+            value = held[key]
             keys.append(str(key))
     return keys
 

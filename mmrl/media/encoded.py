@@ -49,6 +49,7 @@ _SIGNATURES: tuple[tuple[int, bytes, Format], ...] = (
     (8, b"AVI ", Format("video", "avi", "an AVI file")),
     (0, b"FLV\x01", Format("video", "flv", "an FLV file")),
     (0, b"\0\0\x01\xba", Format("video", "mpeg", "an MPEG file")),
+    (0, b"\x30\x26\xb2\x75", Format("video", "asf", "a WMV or ASF file")),
     (188, b"\x47", Format("video", "mpegts", "an MPEG transport stream")),
     (8, b"WAVE", Format("audio", "WAV", "a WAV sound")),
     (0, b"fLaC", Format("audio", "FLAC", "a FLAC sound")),

@@ -11,6 +11,7 @@ import io
 import threading
 from typing import TYPE_CHECKING
 
+from mmrl.errors import DataError
 from mmrl.media.encoded import check_encoded, medium_error, read_encoded
 
 if TYPE_CHECKING:
@@ -34,16 +35,26 @@ def decode_image(medium: Medium, config: MediaConfig, row_id: str) -> Image:
     found = check_encoded(medium, config, row_id)
     encoded = read_encoded(medium, row_id)
     try:
-        image = _open(encoded, found.name)
+        image = open_header(encoded, found.name)
         _check_header(image, medium, config, row_id)
         image.load()
         return _upright_rgb(image)
-    except (MemoryError, KeyboardInterrupt):
+    except (DataError, MemoryError):
         raise
     except Exception as error:  # Pillow's plugins raise nearly any class on damaged bytes
-        if type(error).__module__.startswith("mmrl."):
-            raise
         raise medium_error(medium, row_id, f"Pillow cannot decode it ({_brief(error)})") from error
+
+
+def open_header(encoded: bytes, format_name: str) -> Image:
+    """Read the header, with Pillow's process-wide pixel limit lifted meanwhile: ours decides."""
+    from PIL import Image
+
+    with _OPENING:
+        guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            return Image.open(io.BytesIO(encoded), formats=[format_name])
+        finally:
+            Image.MAX_IMAGE_PIXELS = guard
 
 
 def check_shape(width: int, height: int, medium: Medium, config: MediaConfig, row_id: str) -> None:
@@ -59,18 +70,6 @@ def check_shape(width: int, height: int, medium: Medium, config: MediaConfig, ro
     if max(width, height) > MAX_ASPECT * min(width, height):
         problem = f"{size}: one side is more than {MAX_ASPECT} times the other"
         raise medium_error(medium, row_id, problem, remedy="crop it or remove the row")
-
-
-def _open(encoded: bytes, format_name: str) -> Image:
-    """Read the header, with Pillow's process-wide pixel limit lifted meanwhile: ours decides."""
-    from PIL import Image
-
-    with _OPENING:
-        guard, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            return Image.open(io.BytesIO(encoded), formats=[format_name])
-        finally:
-            Image.MAX_IMAGE_PIXELS = guard
 
 
 def _check_header(image: Image, medium: Medium, config: MediaConfig, row_id: str) -> None:

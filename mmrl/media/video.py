@@ -14,21 +14,28 @@ applied.
 from __future__ import annotations
 
 import io
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrl.errors import DataError
 from mmrl.media.encoded import check_encoded, medium_error
 from mmrl.media.image import check_shape
+from mmrl.media.key_frames import INDEXED, PacketFacts, facts_of, has_clean_starts
 
 if TYPE_CHECKING:
     import numpy as np
 
     from mmrl.config.schema import MediaConfig
     from mmrl.types import Medium
+
+
+_TOLERANCE_S = Fraction(1, 2)
+"""How much earlier than its header says a file may end: headers round, and count the last frame."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -46,6 +53,18 @@ class Video:
     """Mean frame rate of the file."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Track:
+    """What the container says of its video track."""
+
+    container_name: str
+    is_seekable: bool
+    """Decoding can start at any key frame; see mmrl/media/key_frames.py."""
+    times: list[Fraction]
+    """The moment of each frame in seconds, the first one at 0."""
+    duration: Fraction
+
+
 def decode_video(medium: Medium, config: MediaConfig, row_id: str) -> Video:
     """Decode the sampled frames of a video.
 
@@ -55,10 +74,11 @@ def decode_video(medium: Medium, config: MediaConfig, row_id: str) -> Video:
     """
     found = check_encoded(medium, config, row_id)
     container_name = "ogg" if found.kind == "ogg" else found.name
-    times, duration = _probe(medium, container_name, config, row_id)
-    indices = frame_indices(times, duration, frame_count(len(times), duration, config))
+    track = _probe(medium, container_name, config, row_id)
+    times, duration = track.times, track.duration
+    indices = frame_indices(times, frame_count(len(times), duration, config))
     decode = {"decord": _decode_decord, "pyav": _decode_pyav}[config.video_decoder]
-    frames = decode(medium, container_name, indices, len(times), row_id)
+    frames = decode(medium, track, indices, row_id)
     return Video(
         frames_THWC=frames,
         fps=float(len(indices) / duration),
@@ -84,26 +104,22 @@ def frame_count(available: int, duration_s: Fraction | float, config: MediaConfi
     return max(count - 1, 1)
 
 
-def frame_indices(times: Sequence[Fraction], duration_s: Fraction, count: int) -> list[int]:
+def frame_indices(times: Sequence[Fraction], count: int) -> list[int]:
     """Return `count` indices of frames, evenly spaced in time from the first frame to the last.
 
-    Each is the frame on show at its moment plus half a mean frame: at a constant rate, the nearest
-    one. Where one frame stands for long, it can be shown twice.
+    Each is the frame on show half the shortest interval after its moment: at a constant rate, the
+    nearest one. Where a frame stands for long, it can be taken twice.
     """
-    from bisect import bisect_right
-
     if count == 1:
         return [0]
-    half = duration_s / len(times) / 2
+    half = min(later - earlier for earlier, later in pairwise(times)) / 2
     step = (times[-1] - times[0]) / (count - 1)
     moments = (times[0] + step * position + half for position in range(count))
     return [min(bisect_right(times, moment) - 1, len(times) - 1) for moment in moments]
 
 
-def _probe(
-    medium: Medium, container_name: str, config: MediaConfig, row_id: str
-) -> tuple[list[Fraction], Fraction]:
-    """Return each frame's moment in seconds and the duration, without decoding."""
+def _probe(medium: Medium, container_name: str, config: MediaConfig, row_id: str) -> _Track:
+    """Read the container without decoding."""
     from av.error import FFmpegError
 
     try:
@@ -112,22 +128,50 @@ def _probe(
             if stream is None or _is_cover(stream):
                 raise medium_error(medium, row_id, "it has no video track")
             check_shape(stream.width, stream.height, medium, config, row_id)
-            packets = [packet for packet in container.demux(stream) if packet.size]
-            promised, time_base, rate = stream.frames, stream.time_base, stream.average_rate
+            packets = [facts_of(packet, stream) for packet in container.demux() if packet.size]
+            _check_whole(container, container_name, stream, packets, medium, row_id)
+            shown = [p for p in packets if p.is_picture and not p.is_discard]
+            if not shown:
+                raise medium_error(medium, row_id, "it holds no frames")
+            times, duration = _moments(shown, stream.time_base, stream.average_rate)
+            is_seekable = container_name in INDEXED and has_clean_starts(shown)
     except (FFmpegError, ValueError, EOFError) as error:
         raise medium_error(medium, row_id, f"PyAV cannot read it ({_brief(error)})") from error
-    if any(packet.is_corrupt for packet in packets) or len(packets) < promised:
-        whole = sum(not packet.is_corrupt for packet in packets)
-        problem = (
-            f"it is truncated: {max(promised, len(packets))} frames are promised, {whole} are there"
-        )
-        raise medium_error(medium, row_id, problem)
-    shown = [packet for packet in packets if not packet.is_discard]
-    if not shown:
-        raise medium_error(medium, row_id, "it holds no frames")
-    times, duration = _moments(shown, time_base, rate)
     _check_duration(duration, medium, config, row_id)
-    return times, duration
+    return _Track(
+        container_name=container_name, is_seekable=is_seekable, times=times, duration=duration
+    )
+
+
+def _check_whole(
+    container: Any,
+    container_name: str,
+    stream: Any,
+    packets: list[PacketFacts],
+    medium: Medium,
+    row_id: str,
+) -> None:
+    """Compare what is there with what the header promises; FFmpeg reads a cut file without a word.
+
+    MP4 promises a number of frames, AVI a number of ticks, Matroska and FLV a time; transport and
+    program streams promise nothing.
+    """
+    frame_count = sum(packet.is_picture for packet in packets)
+    end = max((packet.end_s for packet in packets), default=Fraction(0))
+    promised = Fraction(0)
+    if container_name == "avi":
+        promised = stream.frames * stream.time_base
+    elif container_name in ("flv", "matroska") and container.duration:
+        promised = Fraction(container.duration, 1_000_000)
+    if container_name == "mov" and frame_count < stream.frames:
+        problem = f"{stream.frames} frames are promised, {frame_count} are there"
+    elif promised - end > _TOLERANCE_S:
+        problem = f"{float(promised):.1f} s are promised, {float(end):.1f} s are there"
+    elif any(packet.is_corrupt for packet in packets):
+        problem = "the file ends within a frame"
+    else:
+        return
+    raise medium_error(medium, row_id, f"it is truncated: {problem}")
 
 
 def _moments(
@@ -152,47 +196,58 @@ def _check_duration(duration: Fraction, medium: Medium, config: MediaConfig, row
         )
 
 
-def _decode_pyav(
-    medium: Medium, container_name: str, indices: list[int], available: int, row_id: str
-) -> np.ndarray:
+def _decode_pyav(medium: Medium, track: _Track, indices: list[int], row_id: str) -> np.ndarray:
     import numpy as np
     from av.error import FFmpegError
 
     wanted, found = set(indices), {}
     try:
-        with _open(medium, container_name) as container:
+        with _open(medium, track.container_name) as container:
             for index, frame in enumerate(_decoded(container)):
                 if index in wanted:
                     found[index] = _upright(frame)
                 if len(found) == len(wanted):
                     break
     except (FFmpegError, ValueError, EOFError) as error:
-        raise medium_error(
-            medium, row_id, f"PyAV cannot decode its frames ({_brief(error)})"
-        ) from error
+        problem = f"PyAV cannot decode its frames ({_brief(error)})"
+        raise medium_error(medium, row_id, problem) from error
     if len(found) < len(wanted):
-        problem = (
-            f"PyAV decoded {len(found)} of {len(wanted)} sampled frames; {available} are promised"
-        )
+        problem = f"PyAV decodes {len(found)} of the {len(wanted)} sampled frames"
         raise medium_error(medium, row_id, problem)
     return np.stack([found[index] for index in indices])
 
 
-def _decode_decord(
-    medium: Medium, container_name: str, indices: list[int], available: int, row_id: str
-) -> np.ndarray:
+def _decode_decord(medium: Medium, track: _Track, indices: list[int], row_id: str) -> np.ndarray:
     import decord
 
+    if track.container_name == "mpegts":
+        raise _decord_error(medium, row_id, "decord misplaces frames in MPEG transport streams")
     decord.logging.set_level(decord.logging.QUIET)
     try:
         # One thread: decord's thread pool has hung on damaged files and after a fork.
         reader = decord.VideoReader(_source(medium), ctx=decord.cpu(0), num_threads=1)
-        if len(reader) == available:
-            return reader.get_batch(indices).asnumpy()
-        problem = f"decord finds {len(reader)} frames where the container has {available}"
-    except (decord.DECORDError, RuntimeError, IndexError) as error:
+        if len(reader) == len(track.times):
+            if track.is_seekable:
+                return reader.get_batch(indices).asnumpy()
+            return _read_on(reader, indices)
+        problem = f"decord finds {len(reader)} frames where the container has {len(track.times)}"
+    except (decord.DECORDError, RuntimeError, IndexError, StopIteration) as error:
         raise _decord_error(medium, row_id, "decord cannot decode its frames") from error
     raise _decord_error(medium, row_id, problem)
+
+
+def _read_on(reader: Any, indices: list[int]) -> np.ndarray:
+    """Take frames one after the other: where key frames are no clean starts, decord's seeking gives
+    other frames than those asked for, without an error.
+    """
+    import numpy as np
+
+    wanted, found = set(indices), {}
+    for index in range(max(indices) + 1):
+        frame = reader.next()
+        if index in wanted:
+            found[index] = frame.asnumpy()
+    return np.stack([found[index] for index in indices])
 
 
 def _decord_error(medium: Medium, row_id: str, problem: str) -> DataError:
