@@ -10,8 +10,8 @@ import glob
 import importlib
 import os
 import re
-import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,35 @@ _CONFIGURED = (("train",), ("config", "show"))
 _RUN_KEYS = ("stage", "curriculum", "out", "seed", "name", "resume")
 
 
-def split_line(line: str) -> list[str]:
-    """Cut a command line up to the cursor into words; the last one, maybe empty, is being typed."""
-    for closing in ("", '"', "'"):
-        try:
-            words = shlex.split(line + closing)
-        except ValueError:
-            continue
-        return words if closing or line[-1:].strip() else [*words, ""]
-    return [*line.split(), ""]
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Typed:
+    """A command line up to the cursor."""
+
+    words: tuple[str, ...]
+    """The last one, maybe empty, is being typed."""
+    quote: str
+    """The quotation mark that is still open, or nothing."""
+    quoted_from: int
+    """Where in the last word it was opened."""
+
+
+def read_line(line: str) -> Typed:
+    """Cut a command line into words as a shell does."""
+    words, word, begun, quote, quoted_from = [], "", False, "", 0
+    letters = iter(line)
+    for letter in letters:
+        if letter == "\\" and quote != "'":
+            word += next(letters, "")
+        elif quote:
+            word, quote = (word, "") if letter == quote else (word + letter, quote)
+        elif letter in "'\"":
+            quote, quoted_from, begun = letter, len(word), True
+        elif letter.isspace():
+            words += [word] if word or begun else []
+            word, begun = "", False
+        else:
+            word += letter
+    return Typed(words=(*words, word), quote=quote, quoted_from=quoted_from)
 
 
 def answers(words: Sequence[str], project: Path) -> list[str]:
@@ -47,7 +67,7 @@ def answers(words: Sequence[str], project: Path) -> list[str]:
     if current.startswith("-"):
         return _starting(current, _flags(command))
     if isinstance(command, click.Group):
-        return _starting(current, [f"{name} " for name in command.list_commands(_context(command))])
+        return _starting(current, [f"{name} " for name in _shown(command)])
     if tuple(done[:2]) in _CONFIGURED or tuple(done[:1]) in _CONFIGURED:
         given = [word for word in done if "=" in word]
         return _value(current, given, project) if "=" in current else _key(current, given, project)
@@ -76,6 +96,12 @@ def _command(done: list[str]) -> click.Command | None:
         if isinstance(command, click.Group):
             command = command.get_command(_context(command), word)
     return command
+
+
+def _shown(group: click.Group) -> list[str]:
+    context = _context(group)
+    found = {name: group.get_command(context, name) for name in group.list_commands(context)}
+    return [name for name, command in found.items() if command and not command.hidden]
 
 
 def _context(command: click.Command) -> click.Context:

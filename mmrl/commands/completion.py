@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import click
 
-from mmrl.completion import answers, split_line
+from mmrl.completion import answers, read_line
 from mmrl.errors import UserError
 from mmrl.project import find_project
 
@@ -60,11 +62,14 @@ def zsh() -> None:
 @click.pass_context
 def answer(ctx: click.Context, line: str, breaks: str) -> None:
     """Print what may stand at the end of a command line, one answer a line."""
-    words = split_line(line)
+    typed = read_line(line)
     try:
-        found = answers(words[1:] or [""], find_project(ctx.find_root().obj))
+        found = answers(typed.words[1:] or ("",), find_project(ctx.find_root().obj))
     except UserError:
         return
-    cut = max(words[-1].rfind(sign) for sign in breaks or "\0") + 1
+    if typed.quote:
+        found = [re.sub(r"\\(.)", r"\1", word.rstrip(" ")) for word in found]
+    cut = max(typed.words[-1].rfind(sign) for sign in breaks or "\0") + 1
+    start = typed.quoted_from if typed.quote and breaks else cut
     for word in found:
-        click.echo(word[cut:])
+        click.echo(word[start:])

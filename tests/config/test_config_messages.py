@@ -92,11 +92,13 @@ import pytest
         ("kind=ppo", "kind: must be sft or grpo; 'ppo' is none of them (command line)"),
         (
             "model=bigg",
-            "model=bigg: there is no configs/model/bigg.yaml; did you mean 'big'? (there are: big, "
-            "qwen2_5_omni_7b, qwen2_5_vl_3b, qwen2_5_vl_7b, qwen3_vl_4b, tiny)",
+            "model=bigg: there is no configs/model/bigg.yaml; did you mean 'big'? (there are: big, ...",
         ),
         ("optim=fast", "optim=fast: there is no configs/optim/fast.yaml; there are none"),
-        ("model=../model/big", "model=../model/big: there is no configs/model/../model/big.yaml"),
+        (
+            "model=../model/big",
+            "model=../model/big: there is no configs/model/../model/big.yaml; ...",
+        ),
         (
             "launch.processes=3",
             "launch: strategy 'single' does not go with 3 process(es) (command line)",
@@ -118,7 +120,7 @@ import pytest
 def test_a_mistake_on_the_command_line_is_one_line(mistakes, argument, line):
     found = mistakes("stage=toy/grpo", argument)
     assert len(found) == 1
-    assert found[0].startswith(line) if line.endswith((".yaml", "YAML")) else found[0] == line
+    assert found[0].startswith(line[:-3]) if line.endswith("...") else found[0] == line
 
 
 def test_all_mistakes_are_told_at_once(mistakes):

@@ -57,7 +57,7 @@ def test_what_is_named_goes_before_what_is_found(own: Path, monkeypatch: pytest.
 
 
 def test_a_project_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    with pytest.raises(UserError, match="^--project: there is no folder /no/where$"):
+    with pytest.raises(UserError, match=r"^--project: there is no folder /no/where$"):
         find_project("/no/where")
     monkeypatch.setenv("MMRL_PROJECT", "/no/where")
     with pytest.raises(UserError, match=r"^\$MMRL_PROJECT: there is no folder /no/where$"):
@@ -71,7 +71,8 @@ modules = import_modules(find_project(), "rewards")
 print(sorted(m.__name__ for m in modules if m.__name__ in ("rewards.mine", "rewards.exact")))
 import rewards.exact, rewards.mine, sys
 print(rewards.mine.__file__, rewards.exact.__file__)
-print([m for m in sys.modules if m.startswith(("data_pipelines.", "eval."))], "torch" in sys.modules)
+others = ("data_pipelines.", "eval.")
+print([m for m in sys.modules if m.startswith(others)], "torch" in sys.modules)
 """
     found = python(code, own)
     assert found.stdout.splitlines() == [

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mmrl import __version__
+from mmrl.cli import COMMANDS
+from mmrl.config.loader import load_resolved
+from mmrl.config.yaml12 import parse
+
+ROOT = Path(__file__).resolve().parents[2]
+HEAVY = {
+    *("torch", "torchvision", "transformers", "accelerate", "datasets", "trl", "decord", "av"),
+    *("cv2", "sympy", "math_verify", "pandas", "numpy"),
+}
+
+
+def test_help_lists_every_command_and_imports_none(imported):
+    code, names = imported("--help")
+    assert code == 0
+    assert not names & {*HEAVY, "pydantic", "omegaconf", "yaml", "rich"}
+
+
+def test_help_is_quick(mmrl):
+    durations = []
+    for _ in range(5):
+        start = time.perf_counter()
+        mmrl("--help")
+        durations.append(time.perf_counter() - start)
+    assert min(durations) < 0.15
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_that_says_what_the_list_says(mmrl, name):
+    done = mmrl(name, "--help")
+    assert done.returncode == 0
+    assert f"  {name}" in mmrl("--help").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "stage=toy/grpo", "--dry-run"),
+        ("train", "curriculum=both", "--dry-run", "seed=3"),
+        ("config", "show", "stage=toy/sft"),
+        ("config", "keys"),
+        ("config", "list"),
+        ("--version",),
+    ],
+)
+def test_what_only_reads_the_configuration_imports_nothing_heavy(imported, arguments):
+    code, names = imported(*arguments)
+    assert (code, names & HEAVY) == (0, set())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("train", "stage=toy/grpo", "rollout.group_size=1"),
+        ("train", "stage=toy/grpo", "rollout.group_sise=4"),
+        ("train", "stage=nowhere"),
+        ("train", "resume=nowhere"),
+        ("train", "optim.lr"),
+        ("train",),
+        ("--project", "/no/where", "train", "stage=toy/sft"),
+        ("nonsense",),
+    ],
+)
+def test_a_mistake_ends_with_two_before_anything_heavy_is_imported(imported, arguments):
+    code, names = imported(*arguments)
+    assert (code, names & HEAVY) == (2, set())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "lines"),
+    [
+        (
+            ("train", "stage=toy/grpo", "rollout.group_sise=4", "rollout.group_size=1"),
+            [
+                "mmrl: rollout.group_sise: unknown key; did you mean 'rollout.group_size'? "
+                "(command line)",
+                "mmrl: rollout.group_size: must be at least 2, got 1 (command line)",
+            ],
+        ),
+        (
+            ("trian",),
+            [
+                "mmrl: there is no command 'trian'; did you mean 'train'? (there are: "
+                f"{', '.join(COMMANDS)})"
+            ],
+        ),
+        (("train", "--dry"), ["mmrl: No such option '--dry'. Did you mean '--dry-run'?; see"]),
+        (("--project", "/no/where", "train"), ["mmrl: --project: there is no folder /no/where"]),
+        (("config", "list", "modle"), ["mmrl: there is no group 'modle'; did you mean 'model'? "]),
+        (("config", "keys", "zzz"), ["mmrl: no key begins with 'zzz'; 'mmrl config keys' lists"]),
+        (("config", "diff", "a", "b"), ["mmrl: 'a': arguments are written KEY=VALUE, for example"]),
+    ],
+)
+def test_a_mistake_is_told_on_stderr_without_a_traceback(mmrl, arguments, lines):
+    done = mmrl(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    found = done.stderr.splitlines()
+    assert len(found) == len(lines)
+    assert all(line.startswith(start) for line, start in zip(found, lines, strict=True))
+
+
+def test_version(mmrl):
+    assert mmrl("--version").stdout == f"mmrl, version {__version__}\n"
+
+
+def test_a_dry_run_prints_a_resolved_configuration_and_writes_nothing(mmrl, project: Path):
+    before = sorted(project.rglob("*"))
+    done = mmrl("train", "curriculum=both", "--dry-run", "optim.lr=1e-5", "out=x")
+    assert done.returncode == 0
+    assert sorted(project.rglob("*")) == before
+    assert "      lr: 1e-05" in done.stdout
+    (project / "resolved.yaml").write_text(done.stdout)
+    assert load_resolved(project / "resolved.yaml").stages["warm"].optim.lr == 1e-5
+    assert parse(done.stdout, "x")["out"] == "x"
+    assert mmrl("config", "show", "curriculum=both", "optim.lr=1e-5", "out=x").stdout == done.stdout
+
+
+def test_another_project_can_be_named(mmrl, project: Path, tmp_path: Path):
+    other = tmp_path / "other" / "configs" / "stage"
+    other.mkdir(parents=True)
+    (other / "alone.yaml").write_text("x: 1\n")
+    listed = mmrl("--project", str(tmp_path / "other"), "config", "list", "stage").stdout
+    assert "stage=alone\n" in listed
+    assert "toy/sft" not in listed
+
+
+def test_diff_takes_arguments_files_and_folders(mmrl, project: Path):
+    done = mmrl("config", "diff", "stage=toy/grpo", "stage=toy/grpo optim.lr=1e-5 algo.loss=gspo")
+    assert done.stdout.splitlines() == [
+        "stages.grpo.optim.lr: 1e-06 -> 1e-05",
+        "stages.grpo.algo.loss: dapo -> gspo",
+    ]
+    (project / "run").mkdir()
+    (project / "run" / "config.yaml").write_text(mmrl("config", "show", "stage=toy/sft").stdout)
+    assert mmrl("config", "diff", "run", "run/config.yaml").stdout == ""
+    assert mmrl("config", "diff", "run", "stage=toy/sft seed=5").stdout == "seed: 0 -> 5\n"
+
+
+def test_keys_prints_type_range_default_and_meaning(mmrl):
+    assert mmrl("config", "keys", "rollout.group_size").stdout.splitlines() == [
+        "rollout.group_size: integer, at least 2, default 8",
+        "    Completions per prompt; one completion has no siblings to be compared with.",
+    ]
+    assert "algo.loss: grpo | " in mmrl("config", "keys", "algo").stdout
+    assert (
+        "launch.processes: integer, at least 1, default 1, the run" in mmrl("config", "keys").stdout
+    )
+
+
+def test_a_reader_that_stops_reading_is_no_error(project: Path, environment: dict[str, str]):
+    line = "mmrl config keys | head -n 1; echo ${PIPESTATUS[0]}"
+    done = subprocess.run(
+        ["bash", "-c", line], cwd=project, env=environment, capture_output=True, text=True
+    )
+    assert done.stderr == ""
+    assert done.stdout.splitlines()[0].startswith("name: text")
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_ctrl_c_says_how_to_go_on(project: Path, environment: dict[str, str], started: bool):
+    """The training is replaced by a wait, in a module of that name that stands first on the path."""
+    code = f"""
+import sys, time, types
+sys.path.insert(0, {str(ROOT)!r})
+module = types.ModuleType("mmrl.curriculum")
+def train(loaded):
+    if {started}:
+        loaded.run.out.mkdir(parents=True)
+        (loaded.run.out / "config.yaml").write_text("")
+    print("training", flush=True)
+    time.sleep(60)
+module.train = train
+sys.modules["mmrl.curriculum"] = module
+from mmrl.cli import main
+sys.argv = ["mmrl", "train", "stage=toy/sft", "data.train.a.path={project}/rows.jsonl"]
+main()
+"""
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=project,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "training\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == 130
+    how = (
+        "; go on with: mmrl train resume=runs/sft/001" if started else " before the run was started"
+    )
+    assert errors == f"mmrl: stopped{how}\n"
+
+
+def test_init_makes_a_project_that_resolves(mmrl, project: Path, environment: dict[str, str]):
+    done = mmrl("init", "new")
+    assert done.returncode == 0
+    made = project / "new"
+    assert {"configs", "rewards", "data_pipelines", "README.md", ".gitignore"} <= set(
+        os.listdir(made)
+    )
+    assert not list(made.rglob("__pycache__"))
+    shipped = sorted(p.relative_to(ROOT) for p in (ROOT / "configs").rglob("*.yaml"))
+    assert sorted(p.relative_to(made) for p in (made / "configs").rglob("*.yaml")) == shipped
+    (made / "configs" / "stage").mkdir(exist_ok=True)
+    (made / "configs" / "stage" / "own.yaml").write_text(
+        (project / "configs" / "stage" / "toy" / "sft.yaml")
+        .read_text()
+        .replace("model: mini", "model: qwen3_vl_4b")
+    )
+    line = shlex.split("mmrl train stage=own --dry-run")
+    done = subprocess.run(line, cwd=made, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "# configs/model/qwen3_vl_4b.yaml" in done.stdout
+
+
+def test_init_leaves_what_is_there_alone(mmrl, project: Path):
+    (project / "file").write_text("")
+    for name, line in [
+        (".", "mmrl: init: . is not empty; name a new or empty folder\n"),
+        ("file", "mmrl: init: file is a file; name a new or empty folder\n"),
+        ("file/x", "mmrl: init: file/x cannot be written: Not a directory\n"),
+    ]:
+        done = mmrl("init", name)
+        assert (done.returncode, done.stderr) == (2, line)
