@@ -28,9 +28,7 @@ _ROLES = ("system", "user", "assistant")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:", re.ASCII)
 
 
-def parse_row(
-    raw: Any, *, where: str, folder: Path, outside: bool = False, nulls_are_absent: bool = False
-) -> Row:
+def parse_row(raw: Any, *, where: str, folder: Path, outside: bool = False) -> Row:
     """Make a row of one JSON object.
 
     Args:
@@ -38,7 +36,6 @@ def parse_row(
         where: File and line, for messages.
         folder: Where relative media paths start.
         outside: Allow relative media paths that leave the folder through `..`.
-        nulls_are_absent: The object comes from Arrow, which fills missing keys with None.
 
     Raises:
         DataError: one line with the place, the row's id, what is wrong and what to do.
@@ -47,8 +44,6 @@ def parse_row(
         raise DataError(f"{where}: {_found(raw)} where a row, a JSON object, should stand")
     row_id = raw.get("id")
     at = f"{where}: row {row_id}" if isinstance(row_id, str) and row_id else where
-    if nulls_are_absent:
-        raw = without_nulls(raw)
     _check_keys(raw, REQUIRED, OPTIONAL, at, "a row")
     extra = _mapping(raw.get("extra", {}), f"{at}: extra")
     if "coordinates" in raw:

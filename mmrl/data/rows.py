@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmrl.data.row_format import parse_row
+from mmrl.data.row_format import parse_row, without_nulls
 from mmrl.data.writing import JSON_COLUMNS
 from mmrl.errors import DataError
 from mmrl.types import Row
@@ -57,8 +57,7 @@ def sift_rows(
         raise DataError(
             f"{path}: {'is a folder' if path.is_dir() else 'no such file'}; give a file of rows"
         )
-    is_arrow = path.suffix == ".parquet"
-    return _sift(readers[path.suffix](path), path.parent, limit, outside, is_arrow)
+    return _sift(readers[path.suffix](path), path.parent, limit, outside)
 
 
 def rows_from_dataset(
@@ -82,10 +81,8 @@ def rows_from_dataset(
     """
     batches = dataset.with_format("arrow").iter(batch_size=256)
     raws = (raw for batch in batches for raw in batch.to_pylist())  # pyright: ignore[reportAttributeAccessIssue]
-    numbered = ((f"{name}[{index}]", raw) for index, raw in enumerate(raws))
-    return parse_rows(
-        numbered, folder=Path(folder), name=name, outside=outside, nulls_are_absent=True
-    )
+    numbered = ((f"{name}[{index}]", without_nulls(raw)) for index, raw in enumerate(raws))
+    return parse_rows(numbered, folder=Path(folder), name=name, outside=outside)
 
 
 def parse_rows(
@@ -94,7 +91,6 @@ def parse_rows(
     folder: Path,
     name: str,
     outside: bool = False,
-    nulls_are_absent: bool = False,
 ) -> list[Row]:
     """Parse rows that come with their place, and report all mistakes at once.
 
@@ -103,17 +99,16 @@ def parse_rows(
         folder: Where relative media paths start.
         name: What the whole is called in messages.
         outside: Allow relative media paths that leave the folder.
-        nulls_are_absent: The objects come from Arrow.
 
     Raises:
         DataError: one line per mistake, the first MAX_REPORTED of them; or there is no row.
     """
-    rows, errors = _sift(raws, folder, None, outside, nulls_are_absent)
+    rows, errors = _sift(raws, folder, None, outside)
     return _whole(rows, errors, name)
 
 
 def _sift(
-    raws: Iterable[tuple[str, Any]], folder: Path, limit: int | None, outside: bool, is_arrow: bool
+    raws: Iterable[tuple[str, Any]], folder: Path, limit: int | None, outside: bool
 ) -> tuple[list[Row], list[DataError]]:
     rows: list[Row] = []
     places: dict[str, str] = {}
@@ -123,7 +118,10 @@ def _sift(
             if isinstance(raw, DataError):
                 raise raw
             row = parse_row(
-                raw, where=where, folder=folder, outside=outside, nulls_are_absent=is_arrow
+                raw,
+                where=where,
+                folder=folder,
+                outside=outside,
             )
             if row.id in places:
                 taken = f"the id is taken by {places[row.id]}; ids are unique"
@@ -193,8 +191,8 @@ def _read_parquet(path: Path) -> Iterator[tuple[str, Any]]:
             for batch in file.iter_batches(batch_size=256):
                 for raw in batch.to_pylist():
                     number += 1
-                    raw |= {key: json.loads(raw[key]) for key in as_json if raw.get(key)}
-                    yield f"{path}:{number}", raw
+                    loose = {key: json.loads(raw[key]) for key in as_json if raw[key] is not None}
+                    yield f"{path}:{number}", without_nulls(raw) | loose
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         reason = str(error).split("\n", 1)[0]
         yield f"{path}:{number + 1}", DataError(f"{path}: not a readable parquet file: {reason}")

@@ -150,8 +150,9 @@ def _write_parquet(raws: list[dict[str, Any]], path: Path) -> None:
     as_json = [key for key in _LOOSE if not _keeps([raw.get(key) for raw in raws])]
     for raw in raws:
         raw |= {key: json.dumps(raw[key], allow_nan=False) for key in as_json if key in raw}
+    keys = dict.fromkeys(key for raw in raws for key in raw)
     try:
-        table = pyarrow.Table.from_pylist(raws)
+        table = pyarrow.table({key: [raw.get(key) for raw in raws] for key in keys})
     except pyarrow.ArrowException as error:
         reason = str(error).split("\n", 1)[0]
         raise DataError(f"parquet cannot hold these rows ({reason}); write .jsonl") from error

@@ -156,15 +156,15 @@ def _check_whole(
     MP4 promises a number of frames, AVI a number of ticks, Matroska and FLV a time; transport and
     program streams promise nothing.
     """
-    frame_count = sum(packet.is_picture for packet in packets)
+    found = sum(packet.is_picture for packet in packets)
     end = max((packet.end_s for packet in packets), default=Fraction(0))
     promised = Fraction(0)
     if container_name == "avi":
         promised = stream.frames * stream.time_base
     elif container_name in ("flv", "matroska") and container.duration:
         promised = Fraction(container.duration, 1_000_000)
-    if container_name == "mov" and frame_count < stream.frames:
-        problem = f"{stream.frames} frames are promised, {frame_count} are there"
+    if container_name == "mov" and found < stream.frames:
+        problem = f"{stream.frames} frames are promised, {found} are there"
     elif promised - end > _TOLERANCE_S:
         problem = f"{float(promised):.1f} s are promised, {float(end):.1f} s are there"
     elif any(packet.is_corrupt for packet in packets):
