@@ -9,7 +9,7 @@ import json
 import re
 from typing import Any
 
-from mmrl.types import Sample
+from mmrl.types import Row, Sample
 
 OPEN, CLOSE = "<answer>", "</answer>"
 BOXED = "\\boxed{"
@@ -37,13 +37,25 @@ def extract(text: str) -> str | None:
 
 def in_tag(text: str) -> str | None:
     """Return the stripped content of the last closed `<answer>` tag."""
-    end = text.rfind(CLOSE)
-    start = text.rfind(OPEN, 0, end) if end >= 0 else -1
-    return text[start + len(OPEN) : end].strip() if start >= 0 else None
+    found = tag_span(text)
+    return text[found[0] : found[1]].strip() if found else None
 
 
 def in_box(text: str) -> str | None:
-    r"""Return the stripped content of the last `\boxed{}` whose braces balance.
+    r"""Return the stripped content of the last `\boxed{}` whose braces balance."""
+    found = box_span(text)
+    return text[found[0] : found[1]].strip() if found else None
+
+
+def tag_span(text: str) -> tuple[int, int] | None:
+    """Return where the content of the last closed `<answer>` tag begins and ends."""
+    end = text.rfind(CLOSE)
+    start = text.rfind(OPEN, 0, end) if end >= 0 else -1
+    return (start + len(OPEN), end) if start >= 0 else None
+
+
+def box_span(text: str) -> tuple[int, int] | None:
+    r"""Return where the content of the last `\boxed{}` whose braces balance begins and ends.
 
     One pass from the left with a stack of open braces; escaped braces (`\{`) do not count.
     """
@@ -59,7 +71,7 @@ def in_box(text: str) -> str | None:
             stack.append(match.end())
         elif token == "{":
             stack.append(-1)
-    return text[found[0] : found[1]].strip() if found else None
+    return found
 
 
 _BRACE = re.compile(r"\\boxed\{|\\.|[{}]", re.DOTALL)
@@ -97,6 +109,13 @@ def as_text(answer: Any) -> str:
 def tagged(answer: Any) -> str:
     """Return the answer in an `<answer>` tag, as a right completion has it by default."""
     return f"{OPEN}{as_text(answer)}{CLOSE}"
+
+
+def question_text(row: Row) -> str:
+    """Return the text of the row's last user message, without its media."""
+    users = [message for message in row.prompt if message["role"] == "user"]
+    parts = users[-1]["content"] if users else ()
+    return "\n".join(part["text"] for part in parts if part["type"] == "text")
 
 
 def squash(text: str) -> str:

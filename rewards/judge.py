@@ -19,11 +19,11 @@ import re
 from pathlib import Path
 from typing import Literal
 
-from mmrl.answer import answered, as_text
+from mmrl.answer import answered, as_text, question_text
 from mmrl.chat import Chat, ChatError, Endpoint
 from mmrl.reading import read_numbers
 from mmrl.reward import Judge, verifier
-from mmrl.types import Row, Sample
+from mmrl.types import Sample
 
 URL, MODEL, KEY = "MMRL_JUDGE_URL", "MMRL_JUDGE_MODEL", "MMRL_JUDGE_KEY"
 _LINE = "-----"
@@ -104,7 +104,7 @@ def judge(
 
     def judge_sample(sample: Sample) -> float:
         fill = fields | {
-            "question": _question(sample.row),
+            "question": question_text(sample.row),
             "reference": as_text(sample.row.answer),
             "answer": answered(sample, whole_text=whole_text),
         }
@@ -130,13 +130,6 @@ def _given(value: str | None, name: str, variable: str) -> str:
 
 def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mmrl" / "judge"
-
-
-def _question(row: Row) -> str:
-    """Return the text of the last user message."""
-    users = [message for message in row.prompt if message["role"] == "user"]
-    parts = users[-1]["content"] if users else ()
-    return "\n".join(part["text"] for part in parts if part["type"] == "text")
 
 
 def _verdict(said: str) -> float:
