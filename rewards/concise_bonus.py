@@ -11,34 +11,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmrl.accuracy import is_right, judge_known
 from mmrl.reward import GroupJudge, group_reward
-from mmrl.siblings import accuracies
 from mmrl.types import Sample
 
 
 @group_reward(paper="Observe-R1, arXiv 2505.12432")
-def concise_bonus(
-    *, bonus: float = 0.2, min_length: int = 100, right: float = 1.0, verifier: str | None = "exact"
-) -> GroupJudge:
+def concise_bonus(*, bonus: float = 0.2, min_length: int = 100, right: float = 1.0) -> GroupJudge:
     """A bonus for the shortest right sibling.
 
     Args:
         bonus: What it gets.
         min_length: It has to be longer than this, in tokens; otherwise nobody gets the bonus.
         right: The accuracy from which a sibling is right.
-        verifier: Who says what is right where the rubric has no term `accuracy`.
     """
 
     def judge(samples: Sequence[Sample]) -> list[float]:
-        found = accuracies(samples, verifier)
         lengths = [
             (sample.length, place)
-            for place, (sample, accuracy) in enumerate(zip(samples, found, strict=True))
-            if accuracy is not None and accuracy >= right
+            for place, sample in enumerate(samples)
+            if is_right(sample, right)
         ]
         scores = [0.0] * len(samples)
         if lengths and min(lengths)[0] > min_length:
             scores[min(lengths)[1]] = bonus
         return scores
 
-    return judge
+    return lambda samples: judge_known(samples, judge)

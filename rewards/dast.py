@@ -12,27 +12,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mmrl.accuracy import is_right, judge_known
 from mmrl.reward import GroupJudge, group_reward
-from mmrl.siblings import accuracies
 from mmrl.types import Sample
 
 
 @group_reward(paper="UI-R1, arXiv 2503.21620")
-def dast(*, right: float = 1.0, verifier: str | None = "exact") -> GroupJudge:
+def dast(*, right: float = 1.0) -> GroupJudge:
     """A length term whose budget shrinks where more siblings are right.
 
     Args:
         right: The accuracy from which a sibling is right; UI-R1 asks for all 3 points of
             `gui_action`.
-        verifier: Who says what is right where the rubric has no term `accuracy`.
     """
 
     def judge(samples: Sequence[Sample]) -> list[float]:
-        found = accuracies(samples, verifier)
-        are_right = [accuracy is not None and accuracy >= right for accuracy in found]
-        return length_terms([sample.length for sample in samples], are_right)
+        lengths = [sample.length for sample in samples]
+        return length_terms(lengths, [is_right(sample, right) for sample in samples])
 
-    return judge
+    return lambda samples: judge_known(samples, judge)
 
 
 def length_terms(lengths: Sequence[int], are_right: Sequence[bool]) -> list[float]:

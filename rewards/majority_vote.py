@@ -9,14 +9,15 @@ MM-UPT's released code lets it win; among equally many votes the answer that cam
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Literal
 
-from mmrl.answer import NoAnswer, answered
+from mmrl.answer import NoAnswer, answered, squash
+from mmrl.numbers import to_decimal
 from mmrl.reward import GroupJudge, group_reward
-from mmrl.siblings import answer_key
 from mmrl.types import Sample, Verdict
 
 
@@ -37,17 +38,32 @@ def majority_vote(
             answer = answered(sample, whole_text=whole_text)
         except NoAnswer:
             return None
-        return answer_key(answer) if equality == "value" else answer
+        return _meaning(answer) if equality == "value" else answer
 
     def judge(samples: Sequence[Sample]) -> list[Verdict]:
         votes = [vote(sample) for sample in samples]
         counts = Counter(one for one in votes if one is not None)
+        entropy = _entropy(counts)
         winner = max(counts, key=lambda one: counts[one], default=None)
         share = counts[winner] / len(samples) if winner is not None else 0.0
         none = Verdict(score=0.0, status="no_answer", detail="majority_vote: no answer, no vote")
+        parts = {"agreement": share, "entropy": entropy}
         return [
-            none if one is None else Verdict(score=float(one == winner), parts={"agreement": share})
+            none if one is None else Verdict(score=float(one == winner), parts=parts)
             for one in votes
         ]
 
     return judge
+
+
+def _meaning(answer: str) -> Decimal | str:
+    """Return what answers that mean the same have in common: a number's value, or the words."""
+    text = squash(answer).strip("$").strip()
+    number = to_decimal(text) if text else None
+    return text if number is None else number
+
+
+def _entropy(counts: Counter[Decimal | str]) -> float:
+    """Return the entropy of the votes in nats, MM-UPT's measure of how unsure the group is."""
+    total = counts.total()
+    return -sum(n / total * math.log(n / total) for n in counts.values()) + 0.0

@@ -12,11 +12,12 @@ there; rows without a video need none.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import fmean
 
+from mmrl.accuracy import accuracy_of, judge_known
 from mmrl.answer import BadGold
 from mmrl.reading import finite
 from mmrl.reward import GroupJudge, group_reward
-from mmrl.siblings import accuracies
 from mmrl.types import Row, Sample
 
 ROUNDING = 1e-9
@@ -24,53 +25,40 @@ KEY = "shuffled_accuracy"
 
 
 @group_reward(modality="video", paper="Video-R1, arXiv 2503.21776")
-def temporal_contrast(
-    *,
-    bonus: float = 0.3,
-    ratio: float = 0.8,
-    right: float = 0.1,
-    verifier: str | None = "exact",
-) -> GroupJudge:
+def temporal_contrast(*, bonus: float = 0.3, ratio: float = 0.8, right: float = 0.1) -> GroupJudge:
     """A bonus for right siblings where order helps.
 
     Args:
         bonus: What a right sibling gets.
         ratio: The ordered mean has to reach this share of the shuffled mean.
         right: The accuracy that a right sibling exceeds.
-        verifier: Who says what is right where the rubric has no term `accuracy`.
     """
 
     def judge(samples: Sequence[Sample]) -> list[float]:
         shuffled = _shuffled(samples[0].row)
         if shuffled is None:
             return [0.0] * len(samples)
-        found = accuracies(samples, verifier)
-        return temporal_bonus(found, shuffled, bonus=bonus, ratio=ratio, right=right)
+        ordered = [accuracy_of(sample) for sample in samples]
+        return temporal_bonus(ordered, shuffled, bonus=bonus, ratio=ratio, right=right)
 
-    return judge
+    return lambda samples: judge_known(samples, judge)
 
 
 def temporal_bonus(
-    ordered: Sequence[float | None],
+    ordered: Sequence[float],
     shuffled: Sequence[float],
     *,
     bonus: float = 0.3,
     ratio: float = 0.8,
     right: float = 0.1,
 ) -> list[float]:
-    """Return each ordered sibling's bonus; one that could not be judged (None) counts in no mean.
+    """Return each ordered sibling's bonus.
 
     >>> temporal_bonus([1, 0, 1, 0, 1, 0, 0, 0], [1, 0, 0, 0])
     [0.3, 0.0, 0.3, 0.0, 0.3, 0.0, 0.0, 0.0]
     """
-    judged = [accuracy for accuracy in ordered if accuracy is not None]
-    if not judged or not shuffled:
-        return [0.0] * len(ordered)
-    helps = sum(judged) / len(judged) >= ratio * sum(shuffled) / len(shuffled) - ROUNDING
-    return [
-        bonus if helps and accuracy is not None and accuracy > right else 0.0
-        for accuracy in ordered
-    ]
+    helps = fmean(ordered) >= ratio * fmean(shuffled) - ROUNDING
+    return [bonus if helps and accuracy > right else 0.0 for accuracy in ordered]
 
 
 def _shuffled(row: Row) -> list[float] | None:

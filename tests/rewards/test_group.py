@@ -56,7 +56,8 @@ def test_the_most_frequent_answer_wins_and_no_answer_has_no_vote(answers, expect
 def test_an_answer_that_was_not_found_says_so():
     verdicts = build_group_reward("majority_vote")(group([None, 7, 7]))
     assert [verdict.status for verdict in verdicts] == ["no_answer", "ok", "ok"]
-    assert verdicts[1] == Verdict(score=1.0, parts={"agreement": pytest.approx(2 / 3)})
+    parts = {"agreement": pytest.approx(2 / 3), "entropy": 0}
+    assert verdicts[1] == Verdict(score=1.0, parts=parts)
 
 
 def test_votes_can_be_compared_letter_for_letter():
@@ -85,7 +86,7 @@ def test_the_shortest_right_sibling_gets_the_bonus():
 
 
 def test_nobody_right_means_no_bonus_for_anybody():
-    samples = group(["x"] * 3, lengths=[200, 300, 400], accuracies=[0.0, 0.9, None])
+    samples = group(["x"] * 3, lengths=[200, 300, 400], accuracies=[0.0, 0.9, 0.5])
     assert scores("concise_bonus", samples) == [0, 0, 0]
 
 
@@ -96,12 +97,21 @@ def test_a_right_answer_of_a_hundred_tokens_is_too_short_and_the_next_one_does_n
     assert scores("concise_bonus", samples) == [0.2, 0]
 
 
-def test_without_a_rubric_the_named_verifier_says_who_is_right():
-    samples = group(["4", "5", "4"], gold="4", lengths=[300, 120, 200])
-    assert scores("concise_bonus", samples) == [0, 0, 0.2]
-    for verifier in (None, "math"):
-        verdicts = build_group_reward("concise_bonus", {"verifier": verifier})(samples)
-        assert {verdict.status for verdict in verdicts} == {"error"}
+def test_a_sibling_that_nobody_judged_is_an_error_and_no_neighbour_suffers():
+    samples = group(["x"] * 3, lengths=[300, 120, 200], accuracies=[1.0, None, 1.0])
+    for name in ("concise_bonus", "dast"):
+        verdicts = build_group_reward(name)(samples)
+        assert [verdict.status for verdict in verdicts] == ["ok", "error", "ok"]
+    assert build_group_reward("concise_bonus")(samples)[2].score == 0.2
+
+
+@pytest.mark.parametrize(
+    ("votes", "entropy"),
+    [("aaaaaabbbc", 0.8979457), ("aaaaaaaaaa", 0), ("abcdefghij", 2.3025851)],
+)
+def test_the_entropy_of_the_votes_is_reported(votes, entropy):
+    verdicts = build_group_reward("majority_vote")(group(votes))
+    assert verdicts[0].parts["entropy"] == pytest.approx(entropy, abs=1e-7)
 
 
 VIDEO = [
@@ -129,7 +139,7 @@ def test_the_ratio_is_reached_on_the_border_and_missing_verdicts_count_in_no_mea
     samples = group(["x"] * 5, accuracies=[1.0, 1.0, 0.0, 0.0, 0.0], extra=extra)
     assert scores("temporal_contrast", samples) == [0.3, 0.3, 0, 0, 0]
     samples = group(["x"] * 6, accuracies=[1.0, 1.0, 0.0, 0.0, 0.0, None], extra=extra)
-    assert scores("temporal_contrast", samples) == [0.3, 0.3, 0, 0, 0, 0]
+    assert scores("temporal_contrast", samples) == [0.3, 0.3, 0, 0, 0, None]
     samples = group(["x"] * 3, accuracies=[0.1, 0.11, 0.0], extra={"shuffled_accuracy": [0.0]})
     assert scores("temporal_contrast", samples) == [0, 0.3, 0]
 
@@ -171,5 +181,5 @@ def test_completions_without_lengths_cannot_be_compared():
     "text", ["(" * 1_000_000, "9" * 1_000_000, "\x00", "NaN", "1e999", "$" * 9]
 )
 def test_hostile_answers_vote_without_breaking_the_count(name, text):
-    samples = group([text, text, "1"], gold="1")
+    samples = group([text, text, "1"], gold="1", accuracies=[0.0, 0.0, 1.0])
     assert all(verdict.status == "ok" for verdict in build_group_reward(name)(samples))
