@@ -8,6 +8,7 @@ import click
 
 from mmrl.config.dump import dump_run
 from mmrl.config.loader import LoadedRun, load_run
+from mmrl.config.names import check_names
 from mmrl.config.runs import RESOLVED
 from mmrl.project import load_project
 
@@ -31,6 +32,7 @@ def train(ctx: click.Context, overrides: tuple[str, ...], dry_run: bool) -> None
     """
     project = load_project(ctx.find_root().obj)
     loaded = load_run(overrides, project)
+    check_names(loaded)
     if dry_run:
         click.echo(dump_run(loaded.run, loaded.provenance), nl=False)
         return

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmrl.config.dump import is_branch, leaves
+from mmrl.config.dump import DEFAULT, is_branch, leaves
 from mmrl.config.files import Layer
 from mmrl.errors import ConfigError
 
@@ -28,7 +28,7 @@ class Tree:
         if around is not None:
             return self.labels[around]
         inside = [label for known, label in self.labels.items() if known[: len(path)] == path]
-        return ", ".join(dict.fromkeys(inside))
+        return ", ".join(dict.fromkeys(label for label in inside if label != DEFAULT))
 
     def lay(
         self, section: tuple[str, ...], values: Any, label: str | Callable[[tuple[str, ...]], str]

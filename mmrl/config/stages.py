@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmrl.config.check import check, lines
 from mmrl.config.compose import Tree, resolve
 from mmrl.config.dump import DEFAULT
-from mmrl.config.files import COMMAND_LINE, Layer, flatten
+from mmrl.config.files import COMMAND_LINE, flatten
 from mmrl.config.keys import (
     annotation_at,
+    children,
     named_defaults,
     stage_groups,
     stage_kinds,
@@ -62,16 +63,8 @@ class Composed:
         return ".".join((*prefix.split(".")[:-1], *path))
 
 
-@dataclass(kw_only=True, slots=True)
-class _Shared:
-    """An override for every stage that has the key, and whether one had it."""
-
-    override: Override
-    taken: bool = False
-
-
 def compose_stages(
-    run: Tree, overrides: list[Override], project: Path
+    run: Tree, overrides: Sequence[Override], project: Path
 ) -> tuple[dict[str, Composed], list[str]]:
     """Compose each stage of a run. Returns them with the mistakes that were found on the way."""
     given = without_removed(Run, {"stages": run.values.get("stages")})["stages"]
@@ -79,114 +72,136 @@ def compose_stages(
         where = run.origin(("stages",))
         found = f"got {given!r}{f' ({where})' if where else ''}"
         return {}, [f"stages: must hold 'name: {{stage: FILE}}' lines, {found}"]
-    shared = [_Shared(override=override) for override in overrides if override.path[0] != "stages"]
-    stages: dict[str, Composed] = {}
+    asked = [o for o in overrides if o.path[0] != "stages" or o.path[2:] not in ((), ("stage",))]
+    stages: dict[str, _Stage] = {}
     mistakes: list[str] = []
     for name, entry in given.items():
-        single = [
-            o
-            for o in overrides
-            if o.path[:2] == ("stages", name) and o.path[2:] not in ((), ("stage",))
-        ]
         try:
-            stages[name] = _Composer(name=name, run=run, project=project).compose(
-                entry, shared, single
-            )
+            stages[name] = _read(name, entry, run, asked, project)
         except ConfigError as error:
             mistakes += str(error).splitlines()
-            for one in shared:
-                one.taken = True
-    return stages, mistakes + [_nowhere(one.override, stages) for one in shared if not one.taken]
-
-
-def _nowhere(override: Override, stages: Mapping[str, Composed]) -> str:
-    """No stage has the key."""
-    kinds = {stage.values.get("kind") for stage in stages.values()}
-    others = [kind for kind, root in stage_kinds().items() if unknown(root, override.path) is None]
-    if others:
-        return f"{override.key}: only a stage of kind {' or '.join(others)} has it ({COMMAND_LINE})"
-    roots = [root for kind, root in stage_kinds().items() if kind in kinds] or list(
-        stage_kinds().values()
-    )
-    hints = [suggestion(root, override.path) for root in roots]
-    hint = next((hint for hint in hints if hint.startswith("did you mean")), hints[0])
-    return f"{override.key}: unknown key; {hint} ({COMMAND_LINE})"
+    whole = not mistakes
+    for override in asked:
+        mistakes += _lay(override, stages, whole)
+    shared = tuple(o.path for o in asked if o.path[0] != "stages")
+    context = {"run": {"name": run.values.get("name"), "seed": run.values.get("seed", 0)}}
+    composed: dict[str, Composed] = {}
+    for name, stage in stages.items():
+        try:
+            values = resolve(stage.tree, context)
+        except ConfigError as error:
+            mistakes.append(str(error))
+            continue
+        label = f"configs/stage/{stage.file}.yaml"
+        composed[name] = Composed(label=label, values=values, tree=stage.tree, shared=shared)
+    return composed, mistakes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Composer:
-    name: str
-    run: Tree
-    project: Path
-    tree: Tree = field(default_factory=Tree)
+class _Stage:
+    """A stage while values are laid over it."""
 
-    def compose(self, entry: Any, shared: list[_Shared], single: list[Override]) -> Composed:
-        """Lay the stage's file, the curriculum's changes and the command line's in this order."""
-        file, changes = self.read_entry(entry)
-        choices = {
-            key: value
-            for key, value in changes.items()
-            if key in stage_groups() and isinstance(value, str)
-        }
-        alone = [_Shared(override=Override(path=o.path[2:], text=o.text)) for o in single]
-        chosen = dict(choices)
-        for one in (*shared, *alone):
-            if self.is_choice(one.override):
-                chosen[one.override.key] = one.override.text
-        asked = self.run.origin(("stages", self.name, "stage"))
-        where = f"stage={file}" if asked == COMMAND_LINE else f"{asked}: stages.{self.name}"
-        layers = flatten(self.project, "stage", file, chosen, where)
-        root = stage_kinds().get(_kind(layers))
-        lacking = {key for key in chosen if root and key not in root.model_fields}
-        for path in named_defaults(root) if root else ():
-            self.tree.lay(path, {}, DEFAULT)
-        self.tree.lay_all(layer for layer in layers if not {*layer.section} & lacking)
-        prefix = ("stages", self.name)
-        for key, value in changes.items():
-            if key not in choices:
-                self.tree.lay((key,), value, lambda path: self.run.origin((*prefix, *path)))
-        for one in shared:
-            self.lay(one, root, always=False)
-        for one in alone:
-            self.lay(one, root, always=True)
-        values = resolve(
-            self.tree,
-            {"run": {"name": self.run.values.get("name"), "seed": self.run.values.get("seed", 0)}},
-        )
-        paths = tuple(one.override.path for one in shared)
-        return Composed(
-            label=f"configs/stage/{file}.yaml", values=values, tree=self.tree, shared=paths
-        )
-
-    def read_entry(self, entry: Any) -> tuple[str, dict[str, Any]]:
-        """The stage's file and what the curriculum changes in it."""
-        where = self.run.origin(("stages", self.name))
-        file = entry.get("stage") if isinstance(entry, dict) else None
-        if not isinstance(file, str):
-            raise ConfigError(
-                f"stages.{self.name}: must hold 'stage: FILE', got {entry!r} ({where})"
-            )
-        return file, {key: value for key, value in entry.items() if key != "stage"}
-
-    def is_choice(self, override: Override) -> bool:
-        """Whether an override chooses a file for a section."""
-        return override.key in stage_groups() and not override.text.lstrip().startswith("{")
-
-    def lay(self, one: _Shared, root: type[Stage] | None, always: bool) -> None:
-        """Lay an override over the stage, if the stage has its key."""
-        override = one.override
-        if root is None or (not always and unknown(root, override.path) is not None):
-            one.taken = one.taken or root is None
-            return
-        one.taken = True
-        if not self.is_choice(override):
-            self.tree.lay(
-                override.path, override.read(annotation_at(root, override.path)), COMMAND_LINE
-            )
+    file: str
+    root: type[Stage] | None
+    """Its schema; None where its kind is missing or unknown."""
+    tree: Tree
 
 
-def _kind(layers: list[Layer]) -> Any:
+def _read(name: str, entry: Any, run: Tree, overrides: Sequence[Override], project: Path) -> _Stage:
+    """The stage's file with the files chosen for its sections, and the curriculum's changes."""
+    file, changes = _read_entry(name, entry, run)
+    groups = stage_groups()
+    chosen = {k: v for k, v in changes.items() if k in groups and isinstance(v, str)}
+    changes = {k: v for k, v in changes.items() if k not in chosen}
+    own = [o for override in overrides if (o := _of_stage(override, name))]
+    chosen |= {o.key: o.text for o in own if _is_choice(o)}
+    origin = run.origin(("stages", name, "stage"))
+    where = f"stage={file}" if origin == COMMAND_LINE else f"{origin}: stages.{name}"
+    layers = flatten(project, "stage", file, chosen, where)
     kinds = [
-        layer.values["kind"] for layer in layers if not layer.section and "kind" in layer.values
+        layer.values["kind"] for layer in layers if layer.section == () and "kind" in layer.values
     ]
-    return kinds[-1] if kinds else None
+    kinds += [o.text for o in own if o.key == "kind" and o.text in stage_kinds()]
+    root = stage_kinds().get(kinds[-1]) if kinds else None
+    stage = _Stage(file=file, root=root, tree=Tree())
+    for path in named_defaults(root) if root else ():
+        stage.tree.lay(path, {}, DEFAULT)
+    lacking = {key for key in chosen if root and key not in root.model_fields}
+    stage.tree.lay_all(layer for layer in layers if not {*layer.section} & lacking)
+    for key, value in changes.items():
+        stage.tree.lay((key,), value, lambda path: run.origin(("stages", name, *path)))
+    return stage
+
+
+def _read_entry(name: str, entry: Any, run: Tree) -> tuple[str, dict[str, Any]]:
+    """The stage's file and what the curriculum changes in it."""
+    file = entry.get("stage") if isinstance(entry, dict) else None
+    if not isinstance(file, str):
+        where = run.origin(("stages", name))
+        raise ConfigError(f"stages.{name}: must hold 'stage: FILE', got {entry!r} ({where})")
+    return file, {key: value for key, value in entry.items() if key != "stage"}
+
+
+def _of_stage(override: Override, name: str) -> Override | None:
+    """The override as that stage sees it, if it is for that stage."""
+    if override.path[0] != "stages":
+        return override
+    return (
+        Override(path=override.path[2:], text=override.text) if override.path[1] == name else None
+    )
+
+
+def _is_choice(override: Override) -> bool:
+    """Whether an override chooses a file for a section; that was done when the files were read."""
+    return override.key in stage_groups() and not override.text.lstrip().startswith("{")
+
+
+def _lay(override: Override, stages: Mapping[str, _Stage], whole: bool) -> list[str]:
+    """Lay an override over the stages that it is for, and say what is wrong with it."""
+    alone = override.path[0] == "stages"
+    meant = {name: own for name in stages if (own := _of_stage(override, name))}
+    targets = {
+        name: own
+        for name, own in meant.items()
+        if (root := stages[name].root) and (alone or unknown(root, own.path) is None)
+    }
+    if not alone:
+        holders = {name: own for name, own in targets.items() if _holds(stages[name], own.path)}
+        targets = holders or targets
+        if not targets and whole and all(stages[name].root for name in meant):
+            return [_nowhere(override, stages)]
+    mistakes: list[str] = []
+    for name, own in targets.items():
+        root = stages[name].root
+        if root is None or _is_choice(own):
+            continue
+        try:
+            value = own.read(annotation_at(root, own.path))
+        except ConfigError as error:
+            mistakes.append(str(error))
+        else:
+            stages[name].tree.lay(own.path, value, COMMAND_LINE)
+    return list(dict.fromkeys(mistakes))
+
+
+def _holds(stage: _Stage, path: tuple[str, ...]) -> bool:
+    """Whether the named entry that a path leads into is there: a reward term, a data source."""
+    here: Any = stage.tree.values
+    annotation: Any = stage.root
+    for part in path:
+        known = children(annotation) or {}
+        here = here.get(part) if isinstance(here, dict) else None
+        if "<name>" in known:
+            return here is not None
+        annotation = known.get(part)
+    return True
+
+
+def _nowhere(override: Override, stages: Mapping[str, _Stage]) -> str:
+    """No stage has the key."""
+    others = [kind for kind, root in stage_kinds().items() if unknown(root, override.path) is None]
+    if others:
+        return f"{override.key}: only a stage of kind {' or '.join(others)} has it ({COMMAND_LINE})"
+    hints = [suggestion(stage.root, override.path) for stage in stages.values() if stage.root]
+    hint = next((hint for hint in hints if hint.startswith("did you mean")), hints[0])
+    return f"{override.key}: unknown key; {hint} ({COMMAND_LINE})"

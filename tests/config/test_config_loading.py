@@ -35,8 +35,22 @@ def test_one_stage_can_be_addressed_alone(load):
 
 
 def test_of_two_arguments_for_a_key_the_later_one_counts(load):
-    stages = load("curriculum=toy", "stages.sft.optim.steps=3", "optim.steps=4", "optim.steps=5")
-    assert stages.run.stages["grpo"].optim.steps == 5
+    arguments = ("optim.steps=3", "stages.sft.optim.steps=4", "optim.grad_clip=5", "optim.steps=6")
+    assert load("curriculum=toy", *arguments).run.stages["sft"].optim.steps == 6
+    assert load("curriculum=toy", *arguments[:3]).run.stages["sft"].optim.steps == 4
+
+
+def test_an_entry_that_some_stages_have_is_changed_in_those_only(load):
+    arguments = ("curriculum=toy", "rewards.terms.length.weight=0.5", "data.train.a.limit=2")
+    stages = load(*arguments).run.stages
+    assert list(stages["sft"].rewards.terms) == ["accuracy"]
+    assert stages["grpo"].rewards.terms["length"].weight == 0.5
+    assert [stage.data.train["a"].limit for stage in stages.values()] == [2, 2]
+
+
+def test_an_entry_that_no_stage_has_is_made_in_all(load):
+    stages = load("curriculum=toy", "data.heldout.b.path=rows.jsonl").run.stages
+    assert [list(stage.data.heldout) for stage in stages.values()] == [["b"], ["b"]]
 
 
 def test_a_key_that_only_some_stages_have_is_set_in_those(load):

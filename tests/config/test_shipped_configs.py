@@ -6,6 +6,7 @@ import pytest
 
 from mmrl.config.files import ENTRIES, groups, options
 from mmrl.config.loader import load_run
+from mmrl.config.names import check_names
 from mmrl.config.yaml12 import parse_file
 from mmrl.project import default_project
 
@@ -27,7 +28,9 @@ def is_part(group: str, name: str) -> bool:
 )
 def test_every_stage_and_curriculum_validates(file):
     group, name = file
-    assert load_run([f"{group}={name}", "out=x"], ROOT).run.stages
+    loaded = load_run([f"{group}={name}", "out=x"], ROOT)
+    check_names(loaded)
+    assert loaded.run.stages
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if f[0] not in ENTRIES], ids=label)
