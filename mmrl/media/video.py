@@ -22,7 +22,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmrl.errors import DataError
+from mmrl.errors import ConfigError, DataError
 from mmrl.media.encoded import check_encoded, medium_error
 from mmrl.media.image import check_shape
 from mmrl.media.key_frames import INDEXED, PacketFacts, facts_of, has_clean_starts
@@ -218,8 +218,7 @@ def _decode_pyav(medium: Medium, track: _Track, indices: list[int], row_id: str)
 
 
 def _decode_decord(medium: Medium, track: _Track, indices: list[int], row_id: str) -> np.ndarray:
-    import decord
-
+    decord = _import_decord()
     if track.container_name == "mpegts":
         raise _decord_error(medium, row_id, "decord misplaces frames in MPEG transport streams")
     decord.logging.set_level(decord.logging.QUIET)
@@ -248,6 +247,17 @@ def _read_on(reader: Any, indices: list[int]) -> np.ndarray:
         if index in wanted:
             found[index] = frame.asnumpy()
     return np.stack([found[index] for index in indices])
+
+
+def _import_decord() -> Any:
+    try:
+        import decord
+    except ImportError as error:
+        raise ConfigError(
+            "media.video_decoder: decord is not installed here (it has no build for every "
+            "machine); set media.video_decoder=pyav"
+        ) from error
+    return decord
 
 
 def _decord_error(medium: Medium, row_id: str, problem: str) -> DataError:

@@ -105,6 +105,14 @@ def test_an_animation_is_refused(config):
             decoded(encoded, config)
 
 
+def test_of_a_cameras_multi_picture_jpeg_the_main_picture_is_taken(config):
+    main, preview = Image.new("RGB", (40, 20), "red"), Image.new("RGB", (8, 4), "blue")
+    encoded = saved(main, "MPO", save_all=True, append_images=[preview])
+    shown = decoded(encoded, config)
+    assert shown.size == (40, 20)
+    assert shown.getpixel((20, 10))[0] > 240
+
+
 def test_an_empty_file_is_one_line(tmp_path, config):
     (tmp_path / "17.png").touch()
     with pytest.raises(DataError) as error:
