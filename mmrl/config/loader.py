@@ -122,7 +122,7 @@ def _run_tree(entry: Mapping[str, str], overrides: list[Override], project: Path
     tree = Tree()
     group = "stage" if "stage" in entry else "curriculum"
     name = entry[group].rpartition("/")[2]
-    tree.lay(("name",), name, COMMAND_LINE)
+    tree.lay(("name",), name, f"the name of the {group}")
     if group == "stage":
         tree.lay(("stages", name, "stage"), entry[group], COMMAND_LINE)
         tree.lay_all(
