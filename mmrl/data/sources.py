@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,9 +148,15 @@ def _hash(path: Path) -> str:
 
 def _flush(folder: Path) -> None:
     """Write everything below the folder to disk, so that the rename cannot come first."""
-    for path in (*folder.rglob("*"), folder):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+    # Together, because file systems commit what waits at the same time in one go.
+    with ThreadPoolExecutor(max_workers=32) as pool:
+        list(pool.map(_sync, folder.rglob("*")))
+    _sync(folder)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

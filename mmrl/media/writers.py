@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,4 +44,6 @@ def write_wav(path: Path, samples: np.ndarray, *, sampling_rate: int = 16_000) -
     """Write mono samples between -1 and 1 as 16-bit PCM."""
     import soundfile
 
-    soundfile.write(path, samples, sampling_rate, subtype="PCM_16", format="WAV")
+    file = io.BytesIO()  # into a file, soundfile would wait for the disk each time
+    soundfile.write(file, samples, sampling_rate, subtype="PCM_16", format="WAV")
+    path.write_bytes(file.getvalue())

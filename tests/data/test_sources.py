@@ -186,3 +186,19 @@ def test_right_params_get_their_types():
     values = check_params("synthetic", {"tasks": {"colour": "3"}, "fps": 2, "grid": [2, 3]})
     assert values == {"tasks": {"colour": 3}, "fps": 2.0, "grid": (2, 3)}
     assert find_pipeline("synthetic").file.name == "synthetic.py"
+
+
+def test_two_processes_share_one_build(tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from mmrl.data.sources import build_source\n"
+        f"print(build_source('synthetic', {{'tasks': {{'colour': 30}}}},\n"
+        f"                   folder=Path({str(tmp_path)!r}), seed=0))"
+    )
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    found = {process.communicate(timeout=60)[0].strip() for process in processes}
+    assert [process.returncode for process in processes] == [0, 0]
+    (folder,) = found
+    assert {path.name for path in tmp_path.iterdir()} == {".lock", Path(folder).name}
