@@ -201,12 +201,30 @@ def _value(current: str, given: list[str], project: Path) -> list[str]:
         automatic = [f"{key}=auto "] if key == "resume" else []
         found = [f"{key}={path}" for path in _paths(start, folders=True)]
         return [*_starting(current, automatic), *found]
+    if names := _project_names(path, project):
+        return _starting(current, [f"{key}={name} " for name in names])
     for root in [Run] if path[0] in run_groups() else stage_kinds().values():
         annotation = annotation_at(root, path)
         if known := choices(annotation):
             return _starting(current, [f"{key}={choice} " for choice in known])
         if Path in members(annotation):
             return [f"{key}={found}" for found in _paths(start, folders=False)]
+    return []
+
+
+def _project_names(path: tuple[str, ...], project: Path) -> list[str]:
+    """The verifiers or pipelines, where a key wants one."""
+    from mmrl.project import load_project
+
+    if (path[:2], path[3:]) == (("rewards", "terms"), ("name",)):
+        from mmrl.reward import describe_verifiers
+
+        load_project(project)
+        return [verifier.name for verifier in describe_verifiers()]
+    if (path[0], path[3:]) == ("data", ("pipeline",)):
+        from mmrl.data.pipelines import describe_pipelines
+
+        return [pipeline.name for pipeline in describe_pipelines(project)]
     return []
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from mmrl.config.check import check, lines
 from mmrl.config.compose import Tree, resolve
 from mmrl.config.dump import DEFAULT, leaves, plain
-from mmrl.config.files import COMMAND_LINE, choice_layers, flatten, options
+from mmrl.config.files import COMMAND_LINE, ENTRIES, choice_layers, flatten, options
 from mmrl.config.keys import annotation_at, near, run_groups
 from mmrl.config.overrides import Override, parse_overrides
 from mmrl.config.runs import RESOLVED, newest, next_out
@@ -53,6 +54,8 @@ def load_run(arguments: Sequence[str], project: Path) -> LoadedRun:
     rest = [o for o in overrides if o.key not in entry]
     if "resume" in entry and len(entry) == 1:
         return _resume_alone(entry["resume"], rest)
+    if ("stage" in entry) == ("curriculum" in entry):
+        raise ConfigError(_one_of_two(entry, rest, project))
     tree = _run_tree(entry, [o for o in rest if o.path[0] in Run.model_fields], project)
     stages, mistakes = compose_stages(
         tree,
@@ -101,18 +104,18 @@ def differences(one: Run, other: Run) -> list[tuple[str, Any, Any]]:
     return [(key, left.get(key), right.get(key)) for key in keys if left.get(key) != right.get(key)]
 
 
+def _one_of_two(entry: Mapping[str, str], overrides: list[Override], project: Path) -> str:
+    """Say what is missing, or too much, or misspelt, where not just one thing to train is named."""
+    for override in overrides:
+        if "stage" not in entry and (meant := get_close_matches(override.key, ENTRIES, n=1)):
+            return f"{override.key}: unknown key; did you mean {meant[0]!r}? ({COMMAND_LINE})"
+    have = [f"{group}: {', '.join(options(project, group)) or 'none'}" for group in ENTRIES]
+    found = "not both" if "stage" in entry else "; ".join(have)
+    return f"give either stage=NAME or curriculum=NAME ({found})"
+
+
 def _run_tree(entry: Mapping[str, str], overrides: list[Override], project: Path) -> Tree:
     """The keys of the run, and under `stages` what the curriculum says of each."""
-    if ("stage" in entry) == ("curriculum" in entry):
-        have = (
-            "not both"
-            if "stage" in entry
-            else "; ".join(
-                f"{group}: {', '.join(options(project, group)) or 'none'}"
-                for group in ("stage", "curriculum")
-            )
-        )
-        raise ConfigError(f"give either stage=NAME or curriculum=NAME ({have})")
     fields = Run.model_fields
     chosen = {
         o.key: o.text

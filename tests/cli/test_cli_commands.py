@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import shlex
 import signal
 import subprocess
@@ -27,12 +28,13 @@ def test_help_lists_every_command_and_imports_none(imported):
     assert not names & {*HEAVY, "pydantic", "omegaconf", "yaml", "rich"}
 
 
-def test_help_is_quick(mmrl):
+def test_help_takes_less_than_a_seventh_of_a_second_of_cpu(mmrl):
     durations = []
     for _ in range(5):
-        start = time.perf_counter()
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         mmrl("--help")
-        durations.append(time.perf_counter() - start)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        durations.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
     assert min(durations) < 0.15
 
 

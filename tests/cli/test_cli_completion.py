@@ -43,6 +43,8 @@ from mmrl.completion import answers, read_line
             "train stage=toy/sft data.train.a.path=data/",
             ["data.train.a.path=data/two\\ rows.jsonl "],
         ),
+        ("train rewards.terms.x.name=think", ["rewards.terms.x.name=think_answer "]),
+        ("train data.train.x.pipeline=syn", ["data.train.x.pipeline=synthetic "]),
         ("config list mo", ["model "]),
         ("config keys rollout.gro", ["rollout.group_size "]),
         ("init d", ["data/"]),

@@ -284,6 +284,12 @@ def test_what_can_be_trained_is_listed_when_nothing_or_too_much_is_named(mistake
     assert "toy/base, toy/grpo, toy/sft" in line
 
 
+def test_a_misspelt_entry_is_recognised(mistakes):
+    assert mistakes("curiculum=toy", "seed=1") == [
+        "curiculum: unknown key; did you mean 'curriculum'? (command line)"
+    ]
+
+
 def test_an_unknown_stage_is_answered_with_the_nearest(mistakes):
     (line,) = mistakes("stage=toy/grop")
     assert line.startswith(
