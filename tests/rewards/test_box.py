@@ -43,6 +43,12 @@ def test_the_iou_counts_where_it_reaches_the_threshold(params, progress, score):
     assert verdict.parts == {"iou": pytest.approx(0.92)}
 
 
+@pytest.mark.parametrize(("bottom", "score"), [(50, 0), (51, 1)])
+def test_curr_reft_pays_fully_above_a_half_and_nothing_at_it(bottom, score):
+    params = {"threshold": 0.5, "binary": True, "strict": True}
+    assert judge(tag(f"[0, 0, 100, {bottom}]"), [0, 0, 100, 100], **params).score == score
+
+
 @pytest.mark.parametrize(
     "text",
     [
