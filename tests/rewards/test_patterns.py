@@ -43,7 +43,17 @@ UNITS = [
     ),
     *("the answer is ", "(A", "A. ", "A or ", "not ", "**", "_", "word ", "\t", ";", "|", "?", "!"),
 ]
-FILES = "box detection gui_action jigsaw judge object_count point_in_box temporal views".split()
+FILES = [
+    "box",
+    "detection",
+    "gui_action",
+    "jigsaw",
+    "judge",
+    "object_count",
+    "point_in_box",
+    "temporal",
+    "views",
+]
 
 
 def patterns() -> dict[str, re.Pattern[str]]:
