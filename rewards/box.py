@@ -79,6 +79,8 @@ def box(
     """
     if binary and threshold is None:
         raise ValueError("binary needs a threshold")
+    if threshold is not None and max(threshold.values) > 1:
+        raise ValueError(f"threshold {threshold.given()} is above 1: no overlap reaches it")
     if inclusive and measure == "giou":
         raise ValueError("inclusive goes with measure 'iou' only")
 

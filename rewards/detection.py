@@ -100,6 +100,8 @@ def detection(
     """
     weights: dict[str, float] = {"iou_max_iou_first": 1.0} if ratios is None else {**ratios}
     _check(weights, size_penalty)
+    if not isinstance(threshold, str) and not 0 < threshold <= 1:
+        raise ValueError(f"threshold is {threshold}, not an IoU above 0")
     share = weights.pop("iou_completeness", 0.0)
     total = sum(weights.values())
     fixed = threshold if isinstance(threshold, str) else None

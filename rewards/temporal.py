@@ -35,6 +35,9 @@ def temporal_iou(*, threshold: Schedule | None = None, whole_text: bool = False)
         whole_text: Judge the whole completion where it holds neither a tag nor a box.
     """
 
+    if threshold is not None and max(threshold.values) > 1:
+        raise ValueError(f"threshold {threshold.given()} is above 1: no overlap reaches it")
+
     def judge(sample: Sample) -> Verdict:
         gold = _gold(sample.row)
         found = read_spans(answered(sample, whole_text=whole_text))

@@ -1,11 +1,10 @@
-"""Vision-R1's criteria without human preference (arXiv 2503.18013): format + recall + precision, 0
-to 3.
+"""Vision-R1's criteria without human preference: format + recall + precision (arXiv 2503.18013).
 
-Format is 1 where the text is a list of labelled boxes whose coordinates fit the space. Predictions
-are assigned to gold boxes so that the overlap is largest; recall is the share of gold boxes with a
-valid pair, precision the mean overlap of the valid pairs over all pairs. Both pass through f(x) = 1
-from `upper` on, 0 below `lower`, else x: recall as a whole, precision by pair. The three levels
-rise when the share `step` of the stage is done.
+Format is 1 where the text is a JSON list of labelled boxes whose coordinates fit the space.
+Predictions are assigned to gold boxes so that the overlap is largest; recall is the share of gold
+boxes with a valid pair, precision the mean overlap of the valid pairs over all pairs. Both pass
+through f(x) = 1 from `upper` on, 0 below `lower`, else x: recall as a whole, precision by pair. The
+three levels rise when the share `step` of the stage is done.
 
 The paper's rule is the default. Its released code (`variant: code`) assigns by L1 distance, label
 and generalised IoU, takes the generalised IoU as the overlap, keeps the recall levels of the
@@ -36,7 +35,7 @@ from mmrl.coordinates import (
     spoken_numbers,
 )
 from mmrl.detections import ROUNDING, gold_detections
-from mmrl.reading import LabelledBox, json_boxes, read_json, strip_fence
+from mmrl.reading import LabelledBox, json_boxes, read_json, read_list, strip_fence
 from mmrl.reward import Judge, verifier
 from mmrl.types import Row, Sample, Verdict
 
@@ -115,12 +114,11 @@ def vision_criteria(
         frame = gold_frame(row, spoken=coordinates, image_size=image_size)
         gold = _gold(row, frame)
         spoken = spoken_frame(row, frame, spoken=coordinates, seen_size=seen_size)
-        found = _read(sample)
+        text = sample.answer if sample.answer is not None else after_thinking(sample.text)
+        found = _strict_list(text)
         well_formed = found is not None and _is_well_formed(found, spoken)
-        if found is None:
-            predicted = []
-        else:
-            predicted = [_converted(item, spoken, frame) for item in json_boxes(found) or ()]
+        found = read_list(text) if found is None else found
+        predicted = [_converted(item, spoken, frame) for item in json_boxes(found) or ()]
         if not gold:
             return _sum(*[float(not predicted)] * 3)
         if found is None:
@@ -223,10 +221,8 @@ def _gold(row: Row, frame: Frame) -> list[LabelledBox]:
     return gold
 
 
-def _read(sample: Sample) -> list[Any] | None:
-    """Return the JSON list in the tag, else in what follows the thinking; None where there is
-    none."""
-    text = sample.answer if sample.answer is not None else after_thinking(sample.text)
+def _strict_list(text: str) -> list[Any] | None:
+    """Return the JSON list that the text is, and nothing besides; None where it is none."""
     try:
         value = read_json(strip_fence(text))
     except ValueError:

@@ -8,7 +8,9 @@ import pytest
 
 from mmrl.boxes import giou, iou
 from mmrl.coordinates import Frame, box_problem, convert
+from mmrl.data.golds import check_golds
 from mmrl.errors import RewardError
+from mmrl.panel import Panel
 from mmrl.reading import read_box
 from mmrl.reward import build_verifier, gold_text, sample_of
 from mmrl.types import Row, Verdict, VerifierTerm
@@ -233,6 +235,8 @@ def test_brackets_without_end_are_no_box(text):
     "params",
     [
         {"binary": True},
+        {"threshold": 85},
+        {"threshold": {0: 0.5, 0.5: 1.5}},
         {"measure": "giou", "inclusive": True},
         {"treshold": 1},
         {"threshold": "high"},
@@ -242,6 +246,22 @@ def test_brackets_without_end_are_no_box(text):
 def test_parameters_that_make_no_sense_are_refused(params):
     with pytest.raises(RewardError, match="box"):
         build_verifier("box", params)
+
+
+def test_the_check_of_the_data_names_the_row_whose_box_is_in_the_wrong_space():
+    term = VerifierTerm(name="box", params={"coordinates": "norm1000"})
+    given = {"prompt": [], "source": "s", "verifier": (term,)}
+    boxes = {"good": [0.1, 0.1, 0.5, 0.5], "wrong": [10, 10, 50, 50], "other": [0.2, 0.1, 0.5, 0.9]}
+    rows = [
+        Row(id=name, answer=box, extra={"coordinates": "unit"}, **given)
+        for name, box in boxes.items()
+    ]
+    panel = Panel()
+    errors = check_golds(rows, panel).errors
+    panel.close()
+    assert len(errors) == 1
+    assert "wrong" in str(errors[0])
+    assert "beyond the unit space" in str(errors[0])
 
 
 def test_a_unit_box_on_the_border_is_in_its_space():

@@ -116,6 +116,9 @@ def test_labels_matter_only_when_asked_for():
             0,
         ),
         ("[[0, 0, 100, 100]]", 0),
+        ("[{'bbox_2d': [0, 0, 100, 100], 'label': 'dog'}]", 0),
+        ('Here: [{"bbox_2d": [0, 0, 100, 100], "label": "dog"}]', 0),
+        ('[{"bbox_2d": [0, 0, 100, 100], "label": "dog"}, {"bb', 0),
     ],
 )
 def test_the_format_needs_every_item_to_be_a_labelled_box(text, well_formed):
