@@ -85,6 +85,11 @@ def jittered(colour: Colour, rng: Random, *, spread: int) -> Colour:
     return red, green, blue
 
 
+def colours(difficulty: float) -> list[str]:
+    """Name the colours in play: 3 (easy) to 8."""
+    return list(COLOURS)[: 3 + round(5 * difficulty)]
+
+
 def paper(rng: Random) -> Colour:
     """Return a light grey."""
     level = rng.randint(225, 250)

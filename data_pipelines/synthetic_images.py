@@ -8,7 +8,15 @@ from random import Random
 
 import numpy as np
 
-from data_pipelines.synthetic_drawing import COLOURS, SHAPES, Canvas, jittered, landscape, paper
+from data_pipelines.synthetic_drawing import (
+    COLOURS,
+    SHAPES,
+    Canvas,
+    colours,
+    jittered,
+    landscape,
+    paper,
+)
 from data_pipelines.synthetic_question import Question, Settings, Task
 
 TURNS = (0, 90, 180, 270)
@@ -16,7 +24,7 @@ TURNS = (0, 90, 180, 270)
 
 def colour(rng: Random, settings: Settings) -> Question:
     """Make: which colour has the shape? Among 3 (easy) to 8 colours."""
-    names = list(COLOURS)[: 3 + round(5 * settings.difficulty)]
+    names = colours(settings.difficulty)
     answer = rng.choice(names)
     canvas = Canvas(settings.image_size, paper(rng))
     _put(canvas, rng, settings, name=rng.choice(SHAPES[:3]), colour=answer)
@@ -26,10 +34,10 @@ def colour(rng: Random, settings: Settings) -> Question:
 
 
 def shape(rng: Random, settings: Settings) -> Question:
-    """Make: which shape is it? Among 3 (easy) to 6 shapes, of any colour, turned a little."""
+    """Make: which shape is it? Among 3 (easy) to 6 shapes, in 3 to 8 colours, turned a little."""
     answer = rng.choice(SHAPES[: 3 + round(3 * settings.difficulty)])
     canvas = Canvas(settings.image_size, paper(rng))
-    _put(canvas, rng, settings, name=answer, colour=rng.choice(list(COLOURS)))
+    _put(canvas, rng, settings, name=answer, colour=rng.choice(colours(settings.difficulty)))
     return Question(
         medium=_pixels(canvas, rng, settings), answer=answer, evidence=f"it is a {answer}"
     )
@@ -41,7 +49,7 @@ def count(rng: Random, settings: Settings) -> Question:
     answer = rng.randint(1, most)
     canvas = Canvas(settings.image_size, paper(rng))
     cells = rng.sample(list(itertools.product(range(3), range(3))), answer)
-    name, tint = rng.choice(SHAPES[:3]), COLOURS[rng.choice(list(COLOURS))]
+    name, tint = rng.choice(SHAPES[:3]), COLOURS[rng.choice(colours(settings.difficulty))]
     cell = settings.image_size / 3
     for row, column in cells:
         radius = cell * rng.uniform(0.32, 0.42)

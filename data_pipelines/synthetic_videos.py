@@ -6,14 +6,14 @@ from random import Random
 
 import numpy as np
 
-from data_pipelines.synthetic_drawing import COLOURS, SHAPES, Canvas, jittered, paper
+from data_pipelines.synthetic_drawing import COLOURS, SHAPES, Canvas, colours, jittered, paper
 from data_pipelines.synthetic_question import Question, Settings, Task
 
 DIRECTIONS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 
 def direction(rng: Random, settings: Settings) -> Question:
-    """Make: which way does the shape move? The harder, the smaller and slower it is."""
+    """Make: which way does the shape move? The harder, the smaller, slower, more varied it is."""
     answer = rng.choice(list(DIRECTIONS))
     size, hard = settings.image_size, settings.difficulty
     radius = size * rng.uniform(0.2 - 0.08 * hard, 0.24)
@@ -22,7 +22,7 @@ def direction(rng: Random, settings: Settings) -> Question:
     start = (size - way) / 2 + rng.uniform(-1, 1) * (size - 2 * radius - way) / 2
     name, tint = (
         rng.choice(SHAPES[:3]),
-        jittered(COLOURS[rng.choice(list(COLOURS))], rng, spread=20),
+        jittered(COLOURS[rng.choice(colours(hard))], rng, spread=20),
     )
     ground = paper(rng)
     frames = []

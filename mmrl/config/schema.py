@@ -1,4 +1,5 @@
-"""The keys of a stage and of a curriculum: types, ranges, defaults and cross-checks. No torch is imported here.
+"""The keys of a stage and of a curriculum: types, ranges, defaults and cross-checks. No torch is
+imported here.
 
 The text under a field is its documentation: `mmrl config keys` prints it.
 """
@@ -35,6 +36,10 @@ class ModelConfig(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    """CPU threads of torch. Results are the same bit for bit only for the same number; small models
+    are
+    fastest with 1, also beside other work."""
     freeze: tuple[str, ...] = ()
     """Regular expressions; parameters whose name matches one do not learn."""
     gradient_checkpointing: bool = False
@@ -144,7 +149,9 @@ class AlgoConfig(Section):
     kl_weight: float = Field(default=0.0, ge=0)
     """Weight of the k3 estimate of KL(policy || reference); 0 means that no reference is kept."""
     kl_correction: bool = False
-    """Multiply the estimate by the probability ratio, which makes its gradient unbiased off-policy."""
+    """Multiply the estimate by the probability ratio, which makes its gradient unbiased
+    off-policy.
+    """
     mask_truncated: bool = False
     """Completions that were cut at max_new_tokens carry no loss (DAPO's overlong filtering)."""
     minibatches: int = Field(default=1, ge=1)
@@ -167,7 +174,8 @@ class RewardsConfig(Section):
 
     terms: dict[str, RewardTerm] = Field(default_factory=lambda: {"accuracy": RewardTerm()})
     combine: Literal["sum", "ratio", "gate", "normalise"] = "sum"
-    """How terms become one score: their weighted sum; that sum divided by the weights (V-Triune); the
+    """How terms become one score: their weighted sum; that sum divided by the weights (V-Triune);
+    the
     sum, but 0 where the term `format` fails (MoDoMoDo); or the sum of terms that were normalised
     within their group first (GDPO)."""
     max_unjudged: float = Field(default=0.02, ge=0, le=1)

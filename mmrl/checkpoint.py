@@ -1,0 +1,183 @@
+"""Saves and finds the points that a run can be resumed from.
+
+A checkpoint is a folder: a model that transformers loads as it is, `optimizer.safetensors`,
+`state.json` and `manifest.json` with the size
+and hash of every file. It is written under a temporary name, synced to disk and then renamed, so a
+folder with its final name is whole;
+the manifest also catches what happens to it later.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mmrl.model import Policy, save_policy, trainable_parameters
+
+_TEMPORARY = ".writing-"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RunState:
+    """Where a run stands; with the weights and the optimizer it is all that the next step depends
+    on.
+    """
+
+    stage: str
+    step: int
+    """Steps of the stage that are done."""
+    finished: bool
+    """The stage is done and its final evaluation written."""
+    sampler: dict[str, Any]
+    metrics_bytes: int
+    """Length of metrics.jsonl; what was written after it belongs to steps that will be repeated."""
+    rollouts_bytes: int
+    tokens: int
+    """Completion tokens seen by the loss since the run began."""
+    rollouts: int
+    """Rollouts of the stage so far, and how many of them could not be judged."""
+    unjudged: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Checkpoint:
+    """A whole checkpoint on disk."""
+
+    folder: Path
+    state: RunState
+
+
+def save_checkpoint(
+    parent: Path, state: RunState, policy: Policy, optimizer: torch.optim.Optimizer, *, keep: int
+) -> Path:
+    """Write a checkpoint, then delete the stage's oldest unfinished ones beyond `keep`."""
+    parent.mkdir(parents=True, exist_ok=True)
+    name = f"{state.stage}-{state.step:06d}{'-final' if state.finished else ''}"
+    temporary = parent / (_TEMPORARY + name)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    save_policy(policy, temporary)
+    _save_optimizer(temporary / "optimizer.safetensors", policy, optimizer)
+    (temporary / "state.json").write_text(json.dumps(asdict(state), indent=1))
+    files = sorted(path for path in temporary.iterdir() if path.is_file())
+    (temporary / "manifest.json").write_text(
+        json.dumps({path.name: _fingerprint(path) for path in files}, indent=1)
+    )
+    for path in temporary.iterdir():
+        _sync(path)
+    _sync(temporary)
+    final = parent / name
+    shutil.rmtree(final, ignore_errors=True)
+    temporary.rename(final)
+    _sync(parent)
+    _prune(parent, state, keep)
+    return final
+
+
+def find_checkpoints(parent: Path) -> tuple[list[Checkpoint], list[str]]:
+    """All whole checkpoints, the one that was written last coming last, and a warning for each that
+    is not whole.
+    """
+    found: list[tuple[int, Checkpoint]] = []
+    warnings: list[str] = []
+    for folder in sorted(parent.iterdir()) if parent.is_dir() else []:
+        problem = (
+            "it was being written when the run stopped"
+            if folder.name.startswith(_TEMPORARY)
+            else _problem(folder)
+        )
+        if problem:
+            warnings.append(f"ignoring checkpoint {folder}: {problem}")
+            continue
+        state = RunState(**json.loads((folder / "state.json").read_text()))
+        found.append((state.metrics_bytes, Checkpoint(folder=folder, state=state)))
+    # A run only ever appends to its metrics, so their length orders its checkpoints.
+    return [checkpoint for _, checkpoint in sorted(found, key=lambda item: item[0])], warnings
+
+
+def load_optimizer(folder: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
+    """Put the saved moments back into an optimizer over the policy's trainable parameters."""
+    from safetensors.torch import load_file
+
+    saved = load_file(folder / "optimizer.safetensors")
+    for name, parameter in trainable_parameters(policy.model).items():
+        prefix = f"{name}:"
+        entries = {
+            key.removeprefix(prefix): value
+            for key, value in saved.items()
+            if key.startswith(prefix)
+        }
+        if entries:
+            optimizer.state[parameter] = {
+                key: value if key == "step" else value.to(parameter.device)
+                for key, value in entries.items()
+            }
+
+
+def _save_optimizer(path: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
+    from safetensors.torch import save_file
+
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in trainable_parameters(policy.model).items():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            tensors[f"{name}:{key}"] = value.detach().cpu().contiguous()
+    save_file(tensors, path)
+
+
+def _problem(folder: Path) -> str | None:
+    manifest = folder / "manifest.json"
+    if not manifest.is_file():
+        return "it has no manifest.json"
+    try:
+        expected = json.loads(manifest.read_text())
+    except json.JSONDecodeError:
+        return "its manifest.json cannot be read"
+    for name, fingerprint in expected.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if _fingerprint(path) != fingerprint:
+            return f"{name} is not what was written"
+    return None
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {
+            "bytes": path.stat().st_size,
+            "blake2b": hashlib.file_digest(file, "blake2b").hexdigest(),
+        }
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _prune(parent: Path, state: RunState, keep: int) -> None:
+    own = [
+        folder
+        for folder in parent.glob(f"{state.stage}-[0-9]*")
+        if not folder.name.endswith("-final")
+    ]
+    for folder in sorted(own, key=_step_of)[: -keep or None]:
+        # renamed first: a deletion that is cut short must not leave something that looks like a
+        # checkpoint
+        doomed = folder.with_name(_TEMPORARY + folder.name)
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def _step_of(folder: Path) -> int:
+    return int(folder.name.rsplit("-", 1)[1])

@@ -1,0 +1,240 @@
+"""Runs the stages of a run in order, each from the last one's weights, and picks up a stopped run
+where it stood.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmrl.checkpoint import Checkpoint, find_checkpoints, load_optimizer
+from mmrl.config.dump import dump_run
+from mmrl.config.loader import LoadedRun
+from mmrl.config.schema import DataSource, GrpoStage, RewardsConfig, Run, SftStage
+from mmrl.data.check import first_bad
+from mmrl.data.pipelines import Split
+from mmrl.data.sampler import RowSampler
+from mmrl.data.sources import load_source
+from mmrl.errors import DataError, RunError
+from mmrl.model import Policy, load_policy
+from mmrl.prompt import Prompts
+from mmrl.report import write_report
+from mmrl.reward import self_test
+from mmrl.rubric import Rubric
+from mmrl.run_folder import RunFolder, create_run_folder, resume_run_folder
+from mmrl.screen import Screen
+from mmrl.seeds import derive
+from mmrl.trainer import StageRun, evaluate_heldout, save, train_grpo, train_sft
+from mmrl.types import Row
+from mmrl.update import Optimizer
+
+
+@dataclass(kw_only=True, slots=True)
+class StageRows:
+    """The rows of a stage."""
+
+    train: list[Row]
+    heldout: list[Row]
+
+
+def train(loaded: LoadedRun, screen: Screen | None = None) -> Path:
+    """Train all stages that are not done and write the report; return the run folder.
+
+    Raises:
+        UserError: the configuration, the rows, a medium, a verifier or the run folder does not
+        allow it.
+    """
+    screen = screen or Screen()
+    run = loaded.run
+    folder = (
+        resume_run_folder(run.out) if loaded.resume else create_run_folder(run.out, dump_run(run))
+    )
+    try:
+        _say_where_it_stands(run, folder, screen)
+        began = time.perf_counter()
+        rows = {
+            name: load_stage_rows(name, stage, run, folder, screen)
+            for name, stage in run.stages.items()
+        }
+        folder.log_time("run", 0, {"prepare_s": time.perf_counter() - began})
+        last = folder.checkpoints[-1] if folder.checkpoints else None
+        prompts = None
+        for index, name in enumerate(run.stages):
+            if _is_done(run, name, last):
+                continue
+            start = last if last is not None and last.state.stage == name else None
+            prompts = _run_stage(run, index, rows[name], folder, screen, start, prompts)
+        write_report(folder.path, run, screen)
+    finally:
+        folder.close()
+    return folder.path
+
+
+def load_stage_rows(
+    name: str, stage: SftStage | GrpoStage, run: Run, folder: RunFolder, screen: Screen
+) -> StageRows:
+    """Load or build the stage's rows, decode every medium once, and let every verifier judge some
+    of its own gold answers.
+
+    Raises:
+        DataError: a row or a medium cannot be used; training never starts on it.
+        RewardError: a verifier fails its self-test.
+    """
+    data = folder.path / "data"
+    splits: dict[Split, list[Row]] = {"train": [], "heldout": []}
+    sources: dict[Split, Mapping[str, DataSource]] = {
+        "train": stage.data.train,
+        "heldout": stage.data.heldout,
+    }
+    for split, named in sources.items():
+        for key, source in named.items():
+            splits[split] += load_source(
+                source, folder=data, seed=derive(run.seed, "data", key), split=split
+            )
+    rows = StageRows(train=splits["train"], heldout=splits["heldout"])
+    _check_ids(name, rows)
+    every = [*rows.train, *rows.heldout]
+    with screen.bar(
+        f"{name}: checking media", len({row.media for row in every if row.media})
+    ) as bar:
+        bad = first_bad(every, stage.media, cache=data / "checked.json", on_medium=bar.advance)
+    if bad:
+        raise DataError("\n".join(bad))
+    if isinstance(stage, SftStage):
+        _check_responses(name, rows.train)
+    self_test(every if isinstance(stage, GrpoStage) else rows.heldout)
+    return rows
+
+
+def _check_ids(name: str, rows: StageRows) -> None:
+    for split, chosen in (("train", rows.train), ("heldout", rows.heldout)):
+        seen: dict[str, str] = {}
+        for row in chosen:
+            if row.id in seen:
+                raise DataError(
+                    f"stage {name}: row id {row.id!r} stands in {seen[row.id]} and in {row.where}; ids of data.{split} must differ"
+                )
+            seen[row.id] = row.where
+
+
+def _check_responses(name: str, rows: Sequence[Row]) -> None:
+    missing = [row for row in rows if not row.response]
+    if missing:
+        raise DataError(
+            f"stage {name}: {len(missing)} of {len(rows)} rows have no 'response' to learn from; the first is row {missing[0].id} ({missing[0].where})"
+        )
+
+
+def _run_stage(
+    run: Run,
+    index: int,
+    rows: StageRows,
+    folder: RunFolder,
+    screen: Screen,
+    start: Checkpoint | None,
+    prompts: Prompts | None,
+) -> Prompts:
+    name = list(run.stages)[index]
+    stage = run.stages[name]
+    before = _weights_before(run, index, folder)
+    policy = _load(run, stage, start.folder if start else before)
+    prompts = _prompts(prompts, policy, stage)
+    with (
+        Rubric(stage.rewards, rows.train) as rubric,
+        Rubric(RewardsConfig(), rows.heldout) as heldout_rubric,
+    ):
+        stage_run = StageRun(
+            name=name,
+            stage=stage,
+            seed=run.seed,
+            policy=policy,
+            reference=_reference(run, stage, before),
+            optimizer=Optimizer(config=stage.optim, policy=policy),
+            prompts=prompts,
+            rubric=rubric,
+            heldout_rubric=heldout_rubric,
+            rows=rows.train,
+            heldout=rows.heldout,
+            sampler=RowSampler(len(rows.train), seed=derive(run.seed, name, "order")),
+            folder=folder,
+            screen=screen,
+        )
+        if start is not None:
+            _go_on(stage_run, start)
+        elif index == 0:
+            evaluate_heldout(stage_run)
+        if isinstance(stage, GrpoStage):
+            train_grpo(stage_run, stage)
+        else:
+            train_sft(stage_run, stage)
+        evaluate_heldout(stage_run)
+        save(stage_run, finished=True)
+    return prompts
+
+
+def _go_on(stage_run: StageRun, start: Checkpoint) -> None:
+    load_optimizer(start.folder, stage_run.policy, stage_run.optimizer.adamw)
+    stage_run.sampler.load_state_dict(start.state.sampler)
+    stage_run.step, stage_run.tokens = start.state.step, start.state.tokens
+    stage_run.rollouts, stage_run.unjudged = start.state.rollouts, start.state.unjudged
+
+
+def _say_where_it_stands(run: Run, folder: RunFolder, screen: Screen) -> None:
+    for warning in folder.warnings:
+        screen.say(f"mmrl: {warning}")
+    if folder.checkpoints:
+        last = folder.checkpoints[-1].state
+        screen.say(f"resuming {folder.path} after step {last.step} of stage {last.stage}")
+    else:
+        screen.say(f"run folder: {folder.path}")
+
+
+def _is_done(run: Run, name: str, last: Checkpoint | None) -> bool:
+    if last is None:
+        return False
+    names = list(run.stages)
+    return names.index(name) < names.index(last.state.stage) + last.state.finished
+
+
+def _weights_before(run: Run, index: int, folder: RunFolder) -> Path | None:
+    """The weights that a stage starts from: those of the stage before it; None for the first, which
+    has those of the config.
+    """
+    if index == 0:
+        return None
+    name = list(run.stages)[index - 1]
+    finals, _ = find_checkpoints(folder.path / "checkpoints")
+    for checkpoint in finals:
+        if checkpoint.state.stage == name and checkpoint.state.finished:
+            return checkpoint.folder
+    raise RunError(
+        f"resume: the final checkpoint of stage {name!r} in {folder.path / 'checkpoints'} is gone or broken; start a new run"
+    )
+
+
+def _load(run: Run, stage: SftStage | GrpoStage, weights: Path | None) -> Policy:
+    return load_policy(stage.model, seed=derive(run.seed, "weights"), weights=weights)
+
+
+def _reference(run: Run, stage: SftStage | GrpoStage, weights: Path | None) -> Policy | None:
+    if not isinstance(stage, GrpoStage) or stage.algo.kl_weight == 0:
+        return None
+    reference = _load(run, stage, weights)
+    reference.model.requires_grad_(False).eval()
+    return reference
+
+
+def _prompts(kept: Prompts | None, policy: Policy, stage: SftStage | GrpoStage) -> Prompts:
+    """The prompts of the stage before go on to be of use where nothing that shapes them has
+    changed.
+    """
+    if kept and (kept.media, kept.system, kept.policy.family) == (
+        stage.media,
+        stage.data.system,
+        policy.family,
+    ):
+        kept.policy = policy
+        return kept
+    return Prompts(policy=policy, media=stage.media, system=stage.data.system)

@@ -1,0 +1,120 @@
+"""Samples with the training model itself: every prompt is run once, its key-value cache is shared
+out to the G completions, and
+they are decoded together until all have ended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mmrl.batch import PromptBatch, collate_prompts
+from mmrl.config.schema import RolloutConfig
+from mmrl.model import Policy
+from mmrl.policy import allowed_logprobs, head_sees
+from mmrl.types import Completion, Prompt
+
+
+@torch.no_grad()
+def sample(
+    policy: Policy,
+    prompts_P: Sequence[Prompt],
+    config: RolloutConfig,
+    *,
+    group_size: int,
+    seed: int,
+    greedy: bool = False,
+) -> list[list[Completion]]:
+    """Completions [P][G]. The same weights, prompts and seed give the same tokens.
+
+    `logprobs` are those of the whole allowed distribution at the sampling temperature, before top-p
+    and top-k, as training scores them.
+    """
+    model = policy.model
+    was_training = model.training
+    model.eval()
+    generator = torch.Generator(device=policy.device).manual_seed(seed)
+    batch = collate_prompts(prompts_P, pad_id=policy.pad_id, device=policy.device)
+    logits_BV, cache = _prefill(policy, batch, group_size)
+    mask_BT = batch.mask_PT.repeat_interleave(group_size, dim=0)
+    position_B = (batch.positions_RPT.amax(dim=(0, 2)) + 1).repeat_interleave(group_size)
+    axes = batch.positions_RPT.shape[0]
+    ends = torch.tensor(policy.end_ids, device=policy.device)
+    alive_B = torch.ones(len(mask_BT), dtype=torch.bool, device=policy.device)
+    ids_CB: list[Tensor] = []
+    logprobs_CB: list[Tensor] = []
+    while True:
+        logprobs_BV = allowed_logprobs(logits_BV, policy.banned_ids, temperature=config.temperature)
+        ids_B = logprobs_BV.argmax(-1) if greedy else _draw(logprobs_BV, config, generator)
+        ids_B = ids_B.where(alive_B, policy.pad_id)
+        ids_CB.append(ids_B)
+        logprobs_CB.append(logprobs_BV.gather(-1, ids_B[:, None])[:, 0])
+        alive_B = alive_B & ~torch.isin(ids_B, ends)
+        if len(ids_CB) == config.max_new_tokens or not alive_B.any():
+            break
+        mask_BT = torch.cat([mask_BT, torch.ones_like(mask_BT[:, :1])], dim=1)
+        positions_RB1 = position_B.expand(axes, -1)[..., None]
+        output = model(
+            input_ids=ids_B[:, None],
+            attention_mask=mask_BT,
+            position_ids=positions_RB1 if axes > 1 else positions_RB1[0],
+            past_key_values=cache,
+            use_cache=True,
+        )
+        logits_BV = output.logits[:, -1]
+        position_B = position_B + 1
+    model.train(was_training)
+    rows = _completions(
+        policy, torch.stack(ids_CB, dim=1).tolist(), torch.stack(logprobs_CB, dim=1).tolist()
+    )
+    return [rows[start : start + group_size] for start in range(0, len(rows), group_size)]
+
+
+def _prefill(policy: Policy, batch: PromptBatch, group_size: int) -> tuple[Tensor, object]:
+    positions = batch.positions_RPT
+    with head_sees(policy.model, lambda hidden_PTD: hidden_PTD[:, -1:]):
+        output = policy.model(
+            input_ids=batch.ids_PT,
+            attention_mask=batch.mask_PT,
+            position_ids=positions if len(positions) > 1 else positions[0],
+            use_cache=True,
+            **batch.media,
+        )
+    cache = output.past_key_values
+    cache.batch_repeat_interleave(group_size)
+    return output.logits[:, -1].repeat_interleave(group_size, dim=0), cache
+
+
+def _draw(logprobs_BV: Tensor, config: RolloutConfig, generator: torch.Generator) -> Tensor:
+    kept_BV = logprobs_BV
+    if config.top_k is not None and config.top_k < kept_BV.shape[-1]:
+        least_B1 = kept_BV.topk(config.top_k, dim=-1).values[:, -1:]
+        kept_BV = kept_BV.masked_fill(kept_BV < least_B1, float("-inf"))
+    if config.top_p < 1:
+        sorted_BV, order_BV = kept_BV.softmax(-1).sort(dim=-1, descending=True)
+        # a token stays while the mass before it is below top_p, so the likeliest always stays
+        beyond_BV = sorted_BV.cumsum(-1) - sorted_BV >= config.top_p
+        kept_BV = kept_BV.masked_fill(beyond_BV.gather(-1, order_BV.argsort(-1)), float("-inf"))
+    return torch.multinomial(kept_BV.softmax(-1), 1, generator=generator)[:, 0]
+
+
+def _completions(
+    policy: Policy, ids_BC: list[list[int]], logprobs_BC: list[list[float]]
+) -> list[Completion]:
+    tokenizer = policy.processor.tokenizer
+    completions = []
+    for ids, logprobs in zip(ids_BC, logprobs_BC, strict=True):
+        end = next((place for place, token in enumerate(ids) if token in policy.end_ids), None)
+        length = len(ids) if end is None else end + 1
+        text = tokenizer.decode(ids[: length if end is None else end], skip_special_tokens=False)
+        completions.append(
+            Completion(
+                ids=tuple(ids[:length]),
+                logprobs=tuple(logprobs[:length]),
+                text=text,
+                stop="length" if end is None else "eos",
+            )
+        )
+    return completions

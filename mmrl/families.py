@@ -1,0 +1,183 @@
+"""What differs between model families: their class, their media, their coordinates and how token
+positions are counted.
+
+A new family is one entry in FAMILIES. Positions are asked of the model's own `get_rope_index`, so
+that they are those of its pretraining
+(multimodal rotary positions: Qwen2-VL, arXiv 2409.12191, section 2.1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from mmrl.types import MediaKind
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Positions = Callable[[Any, "Tensor", Mapping[str, "Tensor"]], "Tensor"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Family:
+    """A family of checkpoints that share a transformers class."""
+
+    model_class: str
+    processor_class: str
+    media: frozenset[MediaKind]
+    coordinates: Literal["pixel", "norm1000"]
+    """The space in which the family was taught to write boxes."""
+    positions: Positions
+    """(model, ids_1T, media) -> positions_R1T, R rotary axes."""
+    feature_counts: Callable[[Any, Mapping[str, Tensor]], dict[MediaKind, int]]
+    """(model, media) -> how many placeholder tokens the media's features fill, by kind."""
+    video_timing: Literal["metadata", "fps"] = "metadata"
+    """How the processor is told the time of frames: per video, or one rate for all."""
+    trims_audio: bool = False
+    """The audio tower takes sounds of any length, so the processor's padding to the longest one can
+    be cut off.
+    """
+
+
+def completion_positions(positions_RT: Tensor, length: int) -> Tensor:
+    """Positions [R, length] of a completion: all rotary axes go on together from the prompt's
+    largest position.
+    """
+    import torch
+
+    start = positions_RT.max() + 1
+    steps = torch.arange(length, device=positions_RT.device) + start
+    return steps.expand(positions_RT.shape[0], length)
+
+
+def token_type_ids(model: torch.nn.Module, ids_1T: Tensor) -> Tensor:
+    """1 where the token stands for an image, 2 for a video, 0 elsewhere: what newer families call
+    `mm_token_type_ids`.
+    """
+    config: Any = model.config
+    types = (ids_1T == config.image_token_id).int()
+    return types + 2 * (ids_1T == config.video_token_id).int()
+
+
+def media_token_ids(model: torch.nn.Module) -> tuple[int, ...]:
+    """Ids that stand for media in a prompt; sampling one would break the next forward pass, so they
+    are banned.
+    """
+    config: Any = model.config
+    names = ("image_token_id", "video_token_id", "audio_token_id")
+    ids = {getattr(config, name, None) for name in names}
+    return tuple(sorted(token for token in ids if token is not None))
+
+
+def _omni_positions(model: Any, ids_1T: Tensor, media: Mapping[str, Tensor]) -> Tensor:
+    import torch
+
+    audio_mask = media.get("feature_attention_mask")
+    positions, _ = model.get_rope_index(
+        ids_1T,
+        media.get("image_grid_thw"),
+        media.get("video_grid_thw"),
+        torch.ones_like(ids_1T),
+        False,
+        None if audio_mask is None else audio_mask.sum(-1),
+        media.get("video_second_per_grid"),
+    )
+    return positions
+
+
+def _timed_positions(model: Any, ids_1T: Tensor, media: Mapping[str, Tensor]) -> Tensor:
+    return _vision_positions(
+        model, ids_1T, media, second_per_grid_ts=media.get("second_per_grid_ts")
+    )
+
+
+def _vision_positions(
+    model: Any, ids_1T: Tensor, media: Mapping[str, Tensor], **extra: Any
+) -> Tensor:
+    import torch
+
+    if "image_grid_thw" not in media and "video_grid_thw" not in media:
+        return torch.arange(ids_1T.shape[1], device=ids_1T.device).expand(3, 1, -1)
+    positions, _ = model.model.get_rope_index(
+        ids_1T,
+        token_type_ids(model, ids_1T),
+        image_grid_thw=media.get("image_grid_thw"),
+        video_grid_thw=media.get("video_grid_thw"),
+        attention_mask=torch.ones_like(ids_1T),
+        **extra,
+    )
+    return positions
+
+
+def _feature_counts(model: Any, media: Mapping[str, Tensor]) -> dict[MediaKind, int]:
+    counts: dict[MediaKind, int] = {}
+    config = model.config
+    if hasattr(config, "vision_config"):
+        merged = config.vision_config.spatial_merge_size**2
+        for kind in ("image", "video"):
+            grid_N3 = media.get(f"{kind}_grid_thw")
+            counts[kind] = 0 if grid_N3 is None else int(grid_N3.prod(-1).sum()) // merged
+    if hasattr(config, "audio_config"):
+        mask = media.get("feature_attention_mask")
+        tower = model.get_submodule("audio_tower")
+        counts["audio"] = (
+            0
+            if mask is None
+            else int(tower._get_feat_extract_output_lengths(mask.sum(-1))[1].sum())
+        )
+    return counts
+
+
+def _plain_positions(model: Any, ids_1T: Tensor, media: Mapping[str, Tensor]) -> Tensor:
+    import torch
+
+    return torch.arange(ids_1T.shape[1], device=ids_1T.device).expand(1, 1, -1)
+
+
+FAMILIES: dict[str, Family] = {
+    "qwen2_5_omni": Family(
+        model_class="Qwen2_5OmniThinkerForConditionalGeneration",
+        processor_class="Qwen2_5OmniProcessor",
+        media=frozenset({"image", "video", "audio"}),
+        coordinates="pixel",
+        positions=_omni_positions,
+        feature_counts=_feature_counts,
+        video_timing="fps",
+        trims_audio=True,
+    ),
+    "qwen2_vl": Family(
+        model_class="Qwen2VLForConditionalGeneration",
+        processor_class="Qwen2VLProcessor",
+        media=frozenset({"image", "video"}),
+        coordinates="norm1000",
+        positions=_vision_positions,
+        feature_counts=_feature_counts,
+    ),
+    "qwen2_5_vl": Family(
+        model_class="Qwen2_5_VLForConditionalGeneration",
+        processor_class="Qwen2_5_VLProcessor",
+        media=frozenset({"image", "video"}),
+        coordinates="pixel",
+        positions=_timed_positions,
+        feature_counts=_feature_counts,
+    ),
+    "qwen3_vl": Family(
+        model_class="Qwen3VLForConditionalGeneration",
+        processor_class="Qwen3VLProcessor",
+        media=frozenset({"image", "video"}),
+        coordinates="norm1000",
+        positions=_vision_positions,
+        feature_counts=_feature_counts,
+    ),
+    "qwen2_audio": Family(
+        model_class="Qwen2AudioForConditionalGeneration",
+        processor_class="Qwen2AudioProcessor",
+        media=frozenset({"audio"}),
+        coordinates="pixel",
+        positions=_plain_positions,
+        feature_counts=_feature_counts,
+    ),
+}

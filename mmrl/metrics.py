@@ -1,0 +1,108 @@
+"""The numbers of a training step, as lines of metrics.jsonl.
+
+| name                        | meaning                                                           |
+|-----------------------------|-------------------------------------------------------------------|
+| `reward/mean`               | mean score of the judged rollouts                                 |
+| `reward/<term>`             | mean unweighted score of a term, such as `accuracy` and `format`  |
+| `reward/unjudged_frac`      | share of rollouts that no verifier could judge                    |
+| `unjudged/<status>`         | how many of them ended as `error`, `timeout`, `bad_gold`          |
+| `group/zero_spread_frac`    | share of groups whose siblings all score the same: they teach nothing |
+| `completion/count`          | completions in the step                                           |
+| `completion/length`         | mean tokens of a completion                                       |
+| `completion/cut_frac`       | share of completions that reached the length limit                |
+| `source/<source>/reward`    | `reward/mean` of one source; `accuracy`, `count` and `unjudged` likewise |
+| `policy/loss`, `policy/kl`  | the loss, and the k3 estimate of the divergence from the reference |
+| `policy/entropy`            | mean entropy of the token distributions that were sampled from    |
+| `policy/clip_frac`          | share of tokens whose ratio was clipped; `policy/ratio_max` the largest one |
+| `optim/lr`, `optim/grad_norm` | learning rate; norm of the gradient before clipping               |
+| `tokens`                    | completion tokens that training has seen since the run began      |
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from statistics import fmean
+
+from mmrl.advantage import spread
+from mmrl.errors import RewardError
+from mmrl.types import Rollout
+
+GRACE = 500
+"""The share of unjudged rollouts is measured against at least so many, so that one early failure
+does not stop a run.
+"""
+
+
+def describe(rollouts_PG: Sequence[Sequence[Rollout]]) -> dict[str, float]:
+    """The metrics of a step's rollouts."""
+    rollouts = [rollout for rollouts_G in rollouts_PG for rollout in rollouts_G]
+    spreads = [
+        spread([rollout.verdict.score for rollout in rollouts_G]) for rollouts_G in rollouts_PG
+    ]
+    metrics = _scores("reward/", rollouts)
+    metrics["reward/unjudged_frac"] = _unjudged(rollouts) / len(rollouts)
+    statuses = Counter(
+        rollout.verdict.status for rollout in rollouts if rollout.verdict.score is None
+    )
+    metrics |= {f"unjudged/{status}": float(count) for status, count in sorted(statuses.items())}
+    metrics["group/zero_spread_frac"] = fmean(value == 0 for value in spreads)
+    metrics["completion/count"] = float(len(rollouts))
+    metrics["completion/length"] = fmean(len(rollout.completion.ids) for rollout in rollouts)
+    metrics["completion/cut_frac"] = fmean(
+        rollout.completion.stop == "length" for rollout in rollouts
+    )
+    by_source: dict[str, list[Rollout]] = defaultdict(list)
+    for rollout in rollouts:
+        by_source[rollout.prompt.row.source].append(rollout)
+    for source, chosen in sorted(by_source.items()):
+        scores = _scores("", chosen)
+        prefix = f"source/{source}/"
+        metrics |= {
+            prefix + name: scores[key]
+            for key, name in (("mean", "reward"), ("accuracy", "accuracy"))
+            if key in scores
+        }
+        metrics |= {
+            prefix + "count": float(len(chosen)),
+            prefix + "unjudged": float(_unjudged(chosen)),
+        }
+    return metrics
+
+
+def check_judged(unjudged: int, total: int, max_unjudged: float, last: Iterable[Rollout]) -> None:
+    """Stop the run when too many rollouts could not be judged.
+
+    Raises:
+        RewardError: names the sources, the statuses and one reason.
+    """
+    if unjudged <= max_unjudged * max(total, GRACE):
+        return
+    failed = [rollout for rollout in last if rollout.verdict.score is None]
+    kinds = Counter(
+        f"{rollout.prompt.row.source} ({'+'.join(term.name for term in rollout.prompt.row.verifier)}): {rollout.verdict.status}"
+        for rollout in failed
+    )
+    example = (
+        f"; for example row {failed[0].prompt.row.id}: {failed[0].verdict.detail}" if failed else ""
+    )
+    raise RewardError(
+        f"{unjudged} of {total} rollouts could not be judged, more than rewards.max_unjudged ({max_unjudged:g}); "
+        f"in the last step {', '.join(f'{kind} x{count}' for kind, count in kinds.most_common(3))}{example}; "
+        "repair the verifier or the rows' answers, then resume"
+    )
+
+
+def _scores(prefix: str, rollouts: Sequence[Rollout]) -> dict[str, float]:
+    judged = [rollout.verdict.score for rollout in rollouts if rollout.verdict.score is not None]
+    parts: dict[str, list[float]] = defaultdict(list)
+    for rollout in rollouts:
+        for name, score in rollout.verdict.parts.items():
+            if score is not None:
+                parts[name].append(score)
+    means = {prefix + name: fmean(scores) for name, scores in sorted(parts.items())}
+    return ({prefix + "mean": fmean(judged)} if judged else {}) | means
+
+
+def _unjudged(rollouts: Sequence[Rollout]) -> int:
+    return sum(rollout.verdict.score is None for rollout in rollouts)

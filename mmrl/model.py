@@ -1,0 +1,138 @@
+"""Loads, builds and saves the weights that learn, with the processor that goes with them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mmrl.compat import make_torchvision_importable
+from mmrl.config.schema import ModelConfig
+from mmrl.errors import ConfigError
+from mmrl.families import FAMILIES, Family, media_token_ids
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Policy:
+    """The model that is trained, or a frozen reference, and what is needed to speak with it."""
+
+    model: Any
+    """A transformers model with a language-model head."""
+    processor: Any
+    family: Family
+    banned_ids: tuple[int, ...]
+    """Media tokens; their probability is zero in sampling and in scoring alike."""
+    end_ids: tuple[int, ...]
+    """Tokens that end a completion."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the inputs have to be."""
+        return next(self.model.parameters()).device
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills rows up to the batch's length."""
+        pad = self.processor.tokenizer.pad_token_id
+        return self.end_ids[0] if pad is None else pad
+
+
+def load_policy(config: ModelConfig, *, seed: int, weights: Path | None = None) -> Policy:
+    """Build the tiny model or load the checkpoint that the config names; `weights` is a folder
+    written by `save_policy` to load instead.
+
+    Raises ConfigError when the checkpoint is not there or is of another family.
+    """
+    from mmrl.tiny.models import build_tiny
+
+    make_torchvision_importable()
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    if weights is None and config.tiny is not None:
+        model, processor = build_tiny(config.tiny, seed=seed)
+        model.set_attn_implementation(config.attention)
+    else:
+        model, processor = _load(config, str(weights or config.path))
+    model.to(device=_device(config.device), dtype=getattr(torch, config.dtype))
+    if config.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    _freeze(model, config.freeze)
+    return Policy(
+        model=model,
+        processor=processor,
+        family=FAMILIES[config.family],
+        banned_ids=media_token_ids(model),
+        end_ids=_end_ids(model, processor.tokenizer),
+    )
+
+
+def save_policy(policy: Policy, folder: Path) -> None:
+    """Write weights, configuration, tokenizer and processor as transformers, vLLM and evaluation
+    kits load them.
+    """
+    policy.model.save_pretrained(folder)
+    policy.processor.save_pretrained(folder)
+
+
+def trainable_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
+    """The parameters that learn, by name, in the model's order."""
+    return {
+        name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
+
+
+def _load(config: ModelConfig, path: str) -> tuple[Any, Any]:
+    import transformers
+
+    family = FAMILIES[config.family]
+    options: dict[str, Any] = {
+        "revision": config.revision,
+        "trust_remote_code": config.trust_remote_code,
+    }
+    try:
+        model = getattr(transformers, family.model_class).from_pretrained(
+            path,
+            dtype=getattr(torch, config.dtype),
+            attn_implementation=config.attention,
+            **options,
+        )
+        processor = getattr(transformers, family.processor_class).from_pretrained(path, **options)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ConfigError(
+            f"model.path: cannot load {path!r} as {config.family}: {reason}; "
+            "give a folder with a saved checkpoint, or a name that this machine can download"
+        ) from error
+    return model, processor
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "model.device: cuda was asked for, and torch sees no GPU; use model.device=auto"
+        )
+    return torch.device(name)
+
+
+def _freeze(model: torch.nn.Module, patterns: tuple[str, ...]) -> None:
+    names = [name for name, _ in model.named_parameters()]
+    for pattern in patterns:
+        if not any(re.search(pattern, name) for name in names):
+            raise ConfigError(
+                f"model.freeze: {pattern!r} matches no parameter; names look like {names[0]!r} and {names[-1]!r}"
+            )
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not any(re.search(pattern, name) for pattern in patterns))
+    if not trainable_parameters(model):
+        raise ConfigError("model.freeze: every parameter is frozen, nothing can learn")
+
+
+def _end_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
+    ends = model.generation_config.eos_token_id
+    ids = {tokenizer.eos_token_id} | set(ends if isinstance(ends, list) else [ends])
+    return tuple(sorted(token for token in ids if token is not None))

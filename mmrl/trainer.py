@@ -1,0 +1,203 @@
+"""The training loops. Read `train_grpo`: it is the table of contents of mmrl.
+
+GRPO (DeepSeekMath, arXiv 2402.03300): sample a group of completions per prompt, let verifiers judge them, and move the policy towards
+what did better than its siblings.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import torch
+
+from mmrl.checkpoint import RunState, save_checkpoint
+from mmrl.config.schema import GrpoStage, SftStage
+from mmrl.data.sampler import RowSampler
+from mmrl.engines.hf import sample
+from mmrl.evaluate import Evaluation, evaluate
+from mmrl.metrics import check_judged, describe
+from mmrl.model import Policy
+from mmrl.prompt import Prompts
+from mmrl.rollout import as_record, fill_advantages, judge
+from mmrl.rubric import Rubric
+from mmrl.run_folder import RunFolder
+from mmrl.screen import Bar, Screen
+from mmrl.seeds import derive
+from mmrl.types import Rollout, Row
+from mmrl.update import Optimizer, update_from_responses, update_from_rollouts
+
+
+@dataclass(kw_only=True, slots=True)
+class StageRun:
+    """A stage on its way: what it trains, on what, and how far it is."""
+
+    name: str
+    stage: SftStage | GrpoStage
+    seed: int
+    policy: Policy
+    reference: Policy | None
+    optimizer: Optimizer
+    prompts: Prompts
+    rubric: Rubric
+    heldout_rubric: Rubric
+    """The rows' own verifiers only."""
+    rows: list[Row]
+    heldout: list[Row]
+    sampler: RowSampler
+    folder: RunFolder
+    screen: Screen
+    step: int = 0
+    tokens: int = 0
+    rollouts: int = 0
+    unjudged: int = 0
+    clock: Clock = field(default_factory=lambda: Clock())
+
+    @property
+    def progress(self) -> float:
+        """The share of the stage that is done when the current step begins, 0 to 1."""
+        return self.step / self.stage.optim.steps
+
+
+def train_grpo(run: StageRun, stage: GrpoStage) -> None:
+    """Train until the stage's last step."""
+    rollout = stage.rollout
+    with run.screen.bar(run.name, stage.optim.steps, done=run.step) as bar:
+        while run.step < stage.optim.steps:
+            seed = begin_step(run)
+            rows = [run.rows[place] for place in run.sampler.take(rollout.prompts_per_step)]
+            prompts_P = [run.prompts(row) for row in rows]
+            run.clock.lap("prompts_s")
+            completions_PG = sample(
+                run.policy, prompts_P, rollout, group_size=rollout.group_size, seed=seed
+            )
+            run.clock.lap("sample_s")
+            rollouts_PG = judge(run.rubric, prompts_P, completions_PG, progress=run.progress)
+            run.clock.lap("judge_s")
+            fill_advantages(rollouts_PG, stage.algo.advantage)
+            metrics = update_from_rollouts(
+                run.policy,
+                run.reference,
+                run.optimizer,
+                rollouts_PG,
+                stage.algo,
+                step=run.step,
+                temperature=rollout.temperature,
+                max_length=rollout.max_new_tokens,
+            )
+            run.clock.lap("update_s")
+            keep_count(run, stage, [item for rollouts_G in rollouts_PG for item in rollouts_G])
+            end_step(run, describe(rollouts_PG) | metrics, bar)
+
+
+def train_sft(run: StageRun, stage: SftStage) -> None:
+    """Train on gold responses until the stage's last step; the loss counts response tokens only."""
+    tokenizer = run.policy.processor.tokenizer
+    with run.screen.bar(run.name, stage.optim.steps, done=run.step) as bar:
+        while run.step < stage.optim.steps:
+            begin_step(run)
+            rows = [run.rows[place] for place in run.sampler.take(stage.optim.batch_size)]
+            prompts_B = [run.prompts(row) for row in rows]
+            responses_B = [
+                [
+                    *tokenizer(row.response, add_special_tokens=False).input_ids,
+                    tokenizer.eos_token_id,
+                ]
+                for row in rows
+            ]
+            run.clock.lap("prompts_s")
+            metrics = update_from_responses(
+                run.policy, run.optimizer, prompts_B, responses_B, step=run.step
+            )
+            run.clock.lap("update_s")
+            run.tokens += sum(map(len, responses_B))
+            end_step(run, metrics, bar)
+
+
+def begin_step(run: StageRun) -> int:
+    """Start the clock and fix all randomness of the step; return the step's sampling seed."""
+    run.clock = Clock()
+    torch.manual_seed(derive(run.seed, run.name, run.step, "step"))
+    return derive(run.seed, run.name, run.step, "sample")
+
+
+def keep_count(run: StageRun, stage: GrpoStage, rollouts: list[Rollout]) -> None:
+    """Write the rollouts down, count them, and stop the run when too many could not be judged."""
+    if stage.log.rollouts:
+        run.folder.log_rollouts(run.name, run.step + 1, map(as_record, rollouts))
+    run.rollouts += len(rollouts)
+    run.unjudged += sum(rollout.verdict.score is None for rollout in rollouts)
+    run.tokens += sum(len(rollout.completion.ids) for rollout in rollouts)
+    check_judged(run.unjudged, run.rollouts, stage.rewards.max_unjudged, rollouts)
+
+
+def end_step(run: StageRun, metrics: Mapping[str, float], bar: Bar) -> None:
+    """Log the step, evaluate and save when it is time."""
+    run.step += 1
+    run.folder.log(run.name, run.step, {**metrics, "tokens": run.tokens})
+    seconds = run.clock.seconds()
+    # A resumed run decodes again what it had remembered, so these counts stand with the clocks.
+    media = {"media_decoded": run.prompts.decoded, "media_processed": run.prompts.processed}
+    run.folder.log_time(run.name, run.step, seconds | media)
+    tokens = metrics.get("completion/length", 0.0) * metrics.get("completion/count", 0.0)
+    bar.advance(metrics=metrics, tokens_per_second=tokens / seconds["step_s"] if tokens else None)
+    last = run.step == run.stage.optim.steps
+    if run.stage.eval.every and run.step % run.stage.eval.every == 0 and not last:
+        evaluate_heldout(run)
+    if run.step % run.stage.checkpoint.every == 0 and not last:
+        save(run, finished=False)
+
+
+def evaluate_heldout(run: StageRun) -> Evaluation | None:
+    """Score the held-out rows and log the result as a line of metrics; None when the stage has
+    none.
+    """
+    if not run.heldout:
+        return None
+    with run.screen.bar(f"{run.name}: held-out", len(run.heldout[: run.stage.eval.limit])) as bar:
+        began = time.perf_counter()
+        result = evaluate(
+            run.policy, run.heldout, run.prompts, run.heldout_rubric, run.stage, on_rows=bar.advance
+        )
+    run.folder.log(run.name, run.step, result.metrics())
+    run.folder.log_time(run.name, run.step, {"eval_s": time.perf_counter() - began})
+    return result
+
+
+def save(run: StageRun, *, finished: bool) -> None:
+    """Write a checkpoint of this moment."""
+    metrics_bytes, rollouts_bytes = run.folder.metrics_bytes(), run.folder.rollouts_bytes()
+    run.folder.sync()
+    state = RunState(
+        stage=run.name,
+        step=run.step,
+        finished=finished,
+        sampler=run.sampler.state_dict(),
+        metrics_bytes=metrics_bytes,
+        rollouts_bytes=rollouts_bytes,
+        tokens=run.tokens,
+        rollouts=run.rollouts,
+        unjudged=run.unjudged,
+    )
+    folder = run.folder.path / "checkpoints"
+    save_checkpoint(folder, state, run.policy, run.optimizer.adamw, keep=run.stage.checkpoint.keep)
+
+
+@dataclass(slots=True)
+class Clock:
+    """Seconds of the phases of a step."""
+
+    _began: float = field(default_factory=time.perf_counter)
+    _last: float = field(default_factory=time.perf_counter)
+    _laps: dict[str, float] = field(default_factory=dict)
+
+    def lap(self, name: str) -> None:
+        """Book the time since the last lap under a name."""
+        now = time.perf_counter()
+        self._laps[name] = self._laps.get(name, 0.0) + now - self._last
+        self._last = now
+
+    def seconds(self) -> dict[str, float]:
+        """All laps, and `step_s` from the start until now."""
+        return self._laps | {"step_s": time.perf_counter() - self._began}
