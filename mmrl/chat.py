@@ -1,5 +1,4 @@
-"""A chat endpoint that speaks OpenAI's protocol: cached by content, rate-limited, retried with
-back-off.
+"""A chat endpoint with OpenAI's protocol: cached by content, rate-limited, retried.
 
 What cannot be had after the last attempt is a `ChatError`, never an empty reply. Safe to use from
 many threads: equal questions that are asked at once are sent once.

@@ -1,10 +1,9 @@
-"""Reward by how probable the reference answer is after the model's own reasoning (RLPR, arXiv
-2506.18254).
+"""Reward by how probable the reference answer is after the model's own reasoning.
 
-The reference stands where the generated answer stood; its score is the mean probability of its
-tokens, a mean and not a product, so that one unlikely token does not decide alone. What the answer
-is worth without any reasoning is taken off, and prompts whose rewards hardly differ within the
-group are filtered out.
+After RLPR (arXiv 2506.18254). The reference stands where the generated answer stood; its score is
+the mean probability of its tokens, a mean and not a product, so that one unlikely token does not
+decide alone. What the answer is worth without any reasoning is taken off, and prompts whose rewards
+hardly differ within the group are filtered out.
 """
 
 from __future__ import annotations

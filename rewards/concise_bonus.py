@@ -1,8 +1,8 @@
-"""A bonus for the shortest right answer of the group, if it is not too short to reason (Observe-R1,
-arXiv 2505.12432).
+"""A bonus for the shortest right answer of the group, if it is long enough to reason.
 
-The shortest sibling with full accuracy gets 0.2 if it is longer than 100 tokens; nobody gets it
-when nobody is right, where Observe-R1's released code pays the first sibling.
+After Observe-R1 (arXiv 2505.12432). The shortest sibling with full accuracy gets 0.2 if it is
+longer than 100 tokens; nobody gets it when nobody is right, where Observe-R1's released code pays
+the first sibling.
 
     right answers of 150 and 120 tokens, wrong ones of any length -> 0.2 for the one of 120
 """

@@ -1,9 +1,9 @@
-"""Length by how hard the question is: the term that makes UI-R1 efficient (UI-R1-E, arXiv
-2503.21620).
+"""Length by how hard the question is.
 
-With p the share of right siblings, the budget is p * (mean length of the right ones) + (1 - p) *
-(longest of the group), and x = (length - budget) / budget. A right sibling gets max(0.5 - 0.5 x,
-0.1), a wrong one min(0.9 x - 0.1, -0.1): the easier the question, the shorter the budget.
+The term that makes UI-R1 efficient (UI-R1-E, arXiv 2503.21620). With p the share of right siblings,
+the budget is p * (mean length of the right ones) + (1 - p) * (longest of the group), and x =
+(length - budget) / budget. A right sibling gets max(0.5 - 0.5 x, 0.1), a wrong one min(0.9 x - 0.1,
+-0.1): the easier the question, the shorter the budget.
 
     right 100 and 200 tokens, wrong 300 and 400 -> budget 275 -> 0.8182, 0.6364, -0.1, -0.1
 """

@@ -1,10 +1,9 @@
-"""Detection as V-Triune rewards it (arXiv 2505.18129): overlap, completeness and mAP, shrunk by a
-wrong count.
+"""Detection as V-Triune rewards it: overlap, completeness and mAP, less for a wrong count.
 
-At a threshold, with the pairs that a matching found: mean IoU over the gold boxes; completeness = 1
-- (missed share + false-alarm share) / 2; weighted = mean IoU * (1 - w) + completeness * w, with w
-the ratio `iou_completeness`. Each score is multiplied by 0.6 ** |predicted - gold|, and the ratios
-of the scores (all but w) average them.
+After arXiv 2505.18129. At a threshold, with the pairs that a matching found: mean IoU over the gold
+boxes; completeness = 1 - (missed share + false-alarm share) / 2; weighted = mean IoU * (1 - w) +
+completeness * w, with w the ratio `iou_completeness`. Each score is multiplied by 0.6 ** |predicted
+- gold|, and the ratios of the scores (all but w) average them.
 
 V-Triune's released matching reads the indices of the last pair that it looked at; here they are
 those of the best.

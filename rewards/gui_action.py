@@ -1,11 +1,11 @@
-"""One action on a screen: its type, where it points and the format, each 0 or 1, added (UI-R1,
-arXiv 2503.21620).
+"""One action on a screen: its type, where it points and the format, each 0 or 1, added.
 
-The answer is `[{'action': 'click', 'coordinate': [x, y]}]`, the row's the same with the target's
-box. A click is right inside the box, borders included, or within `distance` of a gold point (TON,
-arXiv 2505.16854: 0.14 in unit coordinates); every other action is right by its type alone. With
-`arguments` the other arguments (direction, text, app) have to be right as well, in the manner of
-CRAFT-GUI (arXiv 2508.11360), whose weights are not published.
+After UI-R1 (arXiv 2503.21620). The answer is `[{'action': 'click', 'coordinate': [x, y]}]`, the
+row's the same with the target's box. A click is right inside the box, borders included, or within
+`distance` of a gold point (TON, arXiv 2505.16854: 0.14 in unit coordinates); every other action is
+right by its type alone. With `arguments` the other arguments (direction, text, app) have to be
+right as well, for finer signals as CRAFT-GUI wants them (arXiv 2508.11360); its own weights are not
+reproduced here.
 
     answer [{"action": "click", "coordinate": [10, 10, 20, 20]}], format "none":
     <answer>[{'action': 'click', 'coordinate': [10, 10]}]</answer> -> 2

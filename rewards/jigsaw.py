@@ -1,5 +1,4 @@
-r"""Jigsaw: the order of shuffled tiles, as numbers, or how two of them lie to each other, as a
-letter.
+r"""Jigsaw: the order of shuffled tiles, or how two of them lie to each other.
 
 Three published rules. Jigsaw-R1 (arXiv 2505.23590) gives the share of right positions of the grid,
 whether or not the answer is a permutation, and 0 for a wrong length (the default); its pair

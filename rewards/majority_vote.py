@@ -1,8 +1,8 @@
-"""Agreement with the siblings: 1.0 for the answer that most of the group gave (MM-UPT, arXiv
-2505.22453).
+"""Agreement with the siblings: 1.0 for the answer that most of the group gave.
 
-It needs no gold answer. An answer that could not be extracted has no vote and gets nothing, where
-MM-UPT's released code lets it win; among equally many votes the answer that came first wins.
+After MM-UPT (arXiv 2505.22453). It needs no gold answer. An answer that could not be extracted has
+no vote and gets nothing, where MM-UPT's released code lets it win; among equally many votes the
+answer that came first wins.
 
     five answers 5, 5, 3, 5, 2 -> 1, 1, 0, 1, 0
 """

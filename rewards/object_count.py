@@ -1,9 +1,8 @@
-r"""Counts of several kinds of object, each judged by its relative error (VideoSSR, arXiv
-2511.06281).
+r"""Counts of several kinds of object, each judged by its relative error.
 
-The mean over the kinds of max(0, 1 - |found - gold| / |gold|), where equal counts give 1 and a
-wrong count of something that is not there gives 0. The numbers are read in order, and there must be
-as many as kinds.
+After VideoSSR (arXiv 2511.06281). The mean over the kinds of max(0, 1 - |found - gold| / |gold|),
+where equal counts give 1 and a wrong count of something that is not there gives 0. The numbers are
+read in order, and there must be as many as kinds.
 
     answer "3,1,4": <answer>2,1,4</answer> -> 8/9,  <answer>3,1</answer> -> 0
 """

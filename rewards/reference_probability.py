@@ -1,13 +1,11 @@
-"""How probable the reference answer is after the model's own reasoning: a reward without a verifier
-(RLPR).
+"""How probable the reference answer is after the model's own reasoning: no verifier needed.
 
 RLPR (arXiv 2506.18254): the mean probability of the reference's tokens in place of the generated
 answer, less their mean without reasoning, at least 0; 0.9 of that and 0.1 for the format. Whoever
 runs the policy puts the numbers into the row's extra as `reference_probabilities` and
 `reference_baseline` (mmrl.reference); a sample without them is an error.
 
-    probabilities .9 .8 .1, baseline .25: right format -> 0.9 * 0.35 + 0.1 = 0.415,  wrong format ->
-    0.315
+    probabilities .9 .8 .1, baseline .25 -> 0.9 * 0.35 + 0.1 = 0.415, in a wrong format 0.315
 """
 
 from __future__ import annotations

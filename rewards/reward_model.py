@@ -1,5 +1,4 @@
-"""A reward model of one's own: a transformers sequence classifier, or a language model asked for
-yes or no.
+"""A reward model of one's own: a sequence classifier, or a language model asked yes or no.
 
 A classifier's score is its only logit, or the probability of the label that stands for good; a
 generative one's is the probability of `yes` against `no` as the next word. With `beta` the score is
@@ -8,8 +7,7 @@ generative one's is the probability of `yes` against `no` as the next word. With
 
 Only safetensors are loaded, and no code that comes with a checkpoint is run.
 
-    beta 1, the answer scores 1.2 and the reference 0.2 -> 0.632,  the answer scores as much as the
-    reference -> 0
+    beta 1: the answer scores 1.2, the reference 0.2 -> 0.632;  both 0.2 -> 0
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""A bonus for answers that needed the order of the frames: the reward of T-GRPO (Video-R1, arXiv
-2503.21776).
+"""A bonus for answers that needed the order of the frames.
 
-The same question is also answered on shuffled frames. Where the ordered siblings are right at least
-0.8 times as often, on average, every right one gets 0.3; elsewhere nobody does. The accuracies on
-shuffled frames are the row's `extra["shuffled_accuracy"]`, a list that whoever samples them puts
-there; rows without a video need none.
+The reward of T-GRPO (Video-R1, arXiv 2503.21776). The same question is also answered on shuffled
+frames. Where the ordered siblings are right at least 0.8 times as often, on average, every right
+one gets 0.3; elsewhere nobody does. The accuracies on shuffled frames are the row's
+`extra["shuffled_accuracy"]`, a list that whoever samples them puts there; rows without a video need
+none.
 
     ordered 3 of 8 right, shuffled 1 of 4 -> 0.3 for the three;  shuffled 2 of 4 -> 0 for all
 """

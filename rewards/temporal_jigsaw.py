@@ -1,5 +1,4 @@
-"""Order in time: the place of each original part among the shown ones, or whether a sound runs
-backwards.
+"""Order in time: where each part belongs, or whether a sound runs backwards.
 
 `temporal_jigsaw` is VideoSSR's (arXiv 2511.06281): 1 - D / floor(n^2 / 2), with D the sum over the
 parts of how far each is from its place, which reaches 0 when the order is reversed; an answer that

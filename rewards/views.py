@@ -1,11 +1,10 @@
-"""What was done to a view of an image, as a word: rotation, contrastive pair, position of a crop
-(SSL4RL).
+"""What was done to a view of an image, as a word: rotation, contrastive pair, position.
 
 The stripped answer has to be the row's answer, letter for letter; a row may name several right
 answers with commas between (SSL4RL, arXiv 2510.16416). There is no reward for the format.
 
-    rotation, answer "90": <answer>90</answer> -> 1,  <answer>90 degrees</answer> -> 0 (1 with
-    `lenient`)
+    rotation, answer "90": <answer>90</answer> -> 1
+                           <answer>90 degrees</answer> -> 0, and 1 with `lenient`
 """
 
 from __future__ import annotations
