@@ -6,6 +6,7 @@ The row says which space its answer is in, the verifier's parameters say which o
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -87,6 +88,22 @@ def spoken_frame(
     """
     seen = _size(row, "seen_width", "seen_height") or seen_size
     return Frame(space=spoken or gold.space, size=seen or gold.size)
+
+
+def spoken_by(row: Row, space: Space) -> Row:
+    """Return the row with its verifiers told which space the model speaks, where they do not say.
+
+    For whoever pairs rows with a model: the model's family knows the space.
+    """
+    from mmrl.reward import find_verifier
+
+    terms = tuple(
+        dataclasses.replace(term, params={**term.params, "coordinates": space})
+        if "coordinates" in find_verifier(term.name).parameters and "coordinates" not in term.params
+        else term
+        for term in row.verifier
+    )
+    return dataclasses.replace(row, verifier=terms)
 
 
 def gold_box(row: Row, frame: Frame) -> Box:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from mmrl.boxes import giou, iou
-from mmrl.coordinates import Frame, box_problem, convert
+from mmrl.coordinates import Frame, box_problem, convert, spoken_by
 from mmrl.data.golds import check_golds
 from mmrl.errors import RewardError
 from mmrl.panel import Panel
@@ -246,6 +246,16 @@ def test_brackets_without_end_are_no_box(text):
 def test_parameters_that_make_no_sense_are_refused(params):
     with pytest.raises(RewardError, match="box"):
         build_verifier("box", params)
+
+
+def test_a_row_learns_from_the_family_which_space_the_model_speaks():
+    terms = tuple(
+        VerifierTerm(name=name, params=params)
+        for name, params in (("box", {}), ("box", {"coordinates": "unit"}), ("exact", {}))
+    )
+    row = Row(id="r", source="s", prompt=[], answer=[1, 2, 3, 4], verifier=terms)
+    found = [dict(term.params) for term in spoken_by(row, "norm1000").verifier]
+    assert found == [{"coordinates": "norm1000"}, {"coordinates": "unit"}, {}]
 
 
 def test_the_check_of_the_data_names_the_row_whose_box_is_in_the_wrong_space():
