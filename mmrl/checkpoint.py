@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -61,8 +62,9 @@ def save_checkpoint(
     """Write a checkpoint, then delete the stage's oldest unfinished ones beyond `keep`."""
     parent.mkdir(parents=True, exist_ok=True)
     name = f"{state.stage}-{state.step:06d}{'-final' if state.finished else ''}"
+    for leftover in parent.glob(f"{_TEMPORARY}*"):
+        shutil.rmtree(leftover)
     temporary = parent / (_TEMPORARY + name)
-    shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir()
     save_policy(policy, temporary)
     _save_optimizer(temporary / "optimizer.safetensors", policy, optimizer)
@@ -166,11 +168,8 @@ def _sync(path: Path) -> None:
 
 
 def _prune(parent: Path, state: RunState, keep: int) -> None:
-    own = [
-        folder
-        for folder in parent.glob(f"{state.stage}-[0-9]*")
-        if not folder.name.endswith("-final")
-    ]
+    unfinished = re.compile(rf"{re.escape(state.stage)}-[0-9]+")
+    own = [folder for folder in parent.iterdir() if unfinished.fullmatch(folder.name)]
     for folder in sorted(own, key=_step_of)[: -keep or None]:
         # renamed first: a deletion that is cut short must not leave something that looks like a
         # checkpoint

@@ -17,7 +17,7 @@ import torch
 
 from mmrl.config.schema import MediaConfig
 from mmrl.errors import DataError
-from mmrl.media.audio import decode_audio
+from mmrl.media.audio import audio_seconds, decode_audio
 from mmrl.media.encoded import hash_medium
 from mmrl.media.image import decode_image
 from mmrl.media.video import decode_video
@@ -26,6 +26,7 @@ from mmrl.types import Prompt, Row
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from mmrl.families import Family
     from mmrl.media.video import Video
     from mmrl.model import Policy
 
@@ -48,8 +49,8 @@ class Prompts:
         """Return the row's prompt, built now or remembered.
 
         Raises:
-            DataError: a medium cannot be decoded, the model's family has no such medium, or tokens
-            and features differ in number.
+            DataError: as `check_row`; or a medium cannot be decoded, or tokens and features differ
+            in number.
         """
         key = (row.where, row.id)
         if key in self._cache:
@@ -61,12 +62,7 @@ class Prompts:
 
     def _build(self, row: Row) -> Prompt:
         policy = self.policy
-        for medium in row.media:
-            if medium.kind not in policy.family.media:
-                kinds = ", ".join(sorted(policy.family.media))
-                raise DataError(
-                    f"row {row.id}: the prompt has a {medium.kind}, the model takes only {kinds}"
-                )
+        check_row(row, policy)
         encoded = process(row, policy, self.media, system=self.system)
         self.decoded += len(row.media)
         self.processed += 1
@@ -92,6 +88,43 @@ class Prompts:
             self._cache_bytes -= _size(oldest)
 
 
+def check_kinds(row: Row, family: Family) -> None:
+    """Raise DataError where the row shows a medium that the model's family does not take."""
+    for medium in row.media:
+        if medium.kind not in family.media:
+            kinds = ", ".join(sorted(family.media))
+            raise DataError(
+                f"row {row.id}: the prompt has a {medium.kind}, the model takes only {kinds}"
+            )
+
+
+def check_row(row: Row, policy: Policy) -> None:
+    """Refuse, without decoding anything, a row that the policy cannot be asked.
+
+    Raises:
+        DataError: as `check_kinds`; or a sound is longer than the model hears, or a text holds a
+        token that stands for a medium.
+    """
+    check_kinds(row, policy.family)
+    for medium in row.media:
+        if medium.kind == "audio":
+            _check_seconds(row, audio_seconds(medium, row.id), policy.processor)
+    texts = [
+        part["text"]
+        for message in row.prompt
+        for part in message["content"]
+        if part["type"] == "text"
+    ]
+    placeholders = policy.processor.tokenizer.convert_ids_to_tokens(list(policy.banned_ids))
+    for place, text in [("prompt", text) for text in texts] + [("response", row.response or "")]:
+        for token in placeholders:
+            if token in text:
+                raise DataError(
+                    f"row {row.id}: the text of its {place} holds {token!r}, which stands for a "
+                    "medium; remove it, media are parts of their own"
+                )
+
+
 def process(
     row: Row, policy: Policy, media: MediaConfig, *, system: str | None = None
 ) -> dict[str, Tensor]:
@@ -106,9 +139,9 @@ def process(
         elif medium.kind == "video":
             videos.append(decode_video(medium, media, row.id))
         else:
-            sounds.append(
-                decode_audio(medium, media, processor.feature_extractor.sampling_rate, row.id)
-            )
+            rate = processor.feature_extractor.sampling_rate
+            sounds.append(decode_audio(medium, media, rate, row.id))
+            _check_seconds(row, len(sounds[-1]) / rate, processor)
     arguments: dict[str, Any] = {
         "text": [chat_text(row, processor, system=system)],
         "return_tensors": "pt",
@@ -126,8 +159,11 @@ def process(
             "audio": sounds,
             "audio_kwargs": {"sampling_rate": processor.feature_extractor.sampling_rate},
         }
-        _check_sound_lengths(row, sounds, processor)
-    encoded = dict(processor(**arguments))
+    try:
+        encoded = dict(processor(**arguments))
+    except ValueError as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"row {row.id}: the processor refuses its media: {reason}") from error
     if videos and policy.family.video_timing == "fps":
         # The processor takes one rate for all videos of a prompt; each has its own.
         patch = processor.video_processor.temporal_patch_size
@@ -180,15 +216,14 @@ def _video_kwargs(videos: list[Video], policy: Policy, media: MediaConfig) -> di
     return kwargs
 
 
-def _check_sound_lengths(row: Row, sounds: list[Any], processor: Any) -> None:
+def _check_seconds(row: Row, seconds: float, processor: Any) -> None:
     extractor = processor.feature_extractor
-    for sound in sounds:
-        if len(sound) > extractor.n_samples:
-            seconds = len(sound) / extractor.sampling_rate
-            raise DataError(
-                f"row {row.id}: a sound of {seconds:.1f} s; the model hears at most {extractor.chunk_length} s "
-                "and would be given a cut one; shorten it or remove the row"
-            )
+    if round(seconds * extractor.sampling_rate) > extractor.n_samples:
+        raise DataError(
+            f"row {row.id}: a sound of {seconds:.2f} s; the model hears at most "
+            f"{extractor.chunk_length} s and would be given a cut one; "
+            "shorten it or remove the row"
+        )
 
 
 def _check_counts(row: Row, policy: Policy, ids_1T: Tensor, media: Mapping[str, Tensor]) -> None:
@@ -197,8 +232,8 @@ def _check_counts(row: Row, policy: Policy, ids_1T: Tensor, media: Mapping[str, 
         tokens = int((ids_1T == getattr(config, f"{kind}_token_id")).sum())
         if tokens != features:
             raise DataError(
-                f"row {row.id}: {tokens} {kind} tokens in the prompt for {features} {kind} features; "
-                f"its text may hold the {kind} placeholder, or the chat template may not know {kind}s"
+                f"row {row.id}: {tokens} {kind} tokens in the prompt for {features} {kind} "
+                f"features; the chat template may not know {kind}s"
             )
 
 

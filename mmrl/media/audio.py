@@ -40,6 +40,21 @@ def decode_audio(
     return _mono(samples, rate, medium, sampling_rate, row_id)
 
 
+def audio_seconds(medium: Medium, row_id: str) -> float:
+    """The duration of a sound by its header; nothing is decoded.
+
+    Raises:
+        DataError: missing, or not a sound that soundfile knows.
+    """
+    import soundfile
+
+    try:
+        return soundfile.info(io.BytesIO(read_encoded(medium, row_id))).duration
+    except (soundfile.SoundFileError, RuntimeError) as error:
+        reason = str(getattr(error, "error_string", error))
+        raise medium_error(medium, row_id, f"soundfile cannot read it ({reason})") from error
+
+
 def _read(
     medium: Medium, config: MediaConfig, row_id: str, encoded: bytes
 ) -> tuple[np.ndarray, int]:
