@@ -164,7 +164,9 @@ class Pool:
                 score=None, status="timeout", detail=f"not judged within {self._timeout_s:g} s"
             )
         else:
-            verdict = Verdict(score=None, status="error", detail=f"the worker died ({_cause(code)})")
+            verdict = Verdict(
+                score=None, status="error", detail=f"the worker died ({_cause(code)})"
+            )
         return [verdict] * count
 
     def _drop(self, worker: _Worker) -> int | None:

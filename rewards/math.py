@@ -7,6 +7,7 @@ error and not a wrong answer.
 
 from __future__ import annotations
 
+import cmath
 import functools
 import re
 from typing import Any
@@ -65,7 +66,7 @@ def _equal(gold: str, answer: str, *, float_rounding: int) -> bool:
             right, found, float_rounding=float_rounding, timeout_seconds=None, raise_on_error=True
         )
         for found in map(_parsed, _readings(answer))
-        if found
+        if found and not _far_apart(right, found)
     )
 
 
@@ -74,10 +75,50 @@ def _parsed_gold(gold: str) -> list[Any]:
     return [value for reading in _readings(gold) for value in _parsed(reading)]
 
 
+@functools.lru_cache(maxsize=1024)
 def _parsed(reading: str) -> list[Any]:
     import math_verify
 
     return math_verify.parse(reading, parsing_timeout=None, raise_on_error=True)
+
+
+def _far_apart(right: list[Any], found: list[Any]) -> bool:
+    """Tell whether all values clearly differ in numbers, which is quick to see, unlike equality.
+
+    Symbols take the same arbitrary values on both sides. Sets, equations and whatever else is no plain
+    expression is left to math-verify, and so is what differs by less than a thousandth, or by the factor
+    of a percent sign.
+    """
+    from sympy import Expr
+
+    values = [value for value in (*right, *found) if not isinstance(value, str)]
+    if not all(isinstance(value, Expr) for value in values):
+        return False
+    names = sorted({str(symbol) for value in values for symbol in value.free_symbols})
+    at = {name: 0.73 + 0.61 * index for index, name in enumerate(names)}
+    golds = [_number(value, at) for value in right if not isinstance(value, str)]
+    others = [_number(value, at) for value in found if not isinstance(value, str)]
+    if not golds or not others or None in golds or None in others:
+        return False
+    return not any(
+        _near(gold, other) or _near(100 * gold, other) or _near(gold, 100 * other)
+        for gold in golds
+        for other in others
+        if gold is not None and other is not None
+    )
+
+
+def _near(one: complex, other: complex) -> bool:
+    return abs(one - other) <= 1e-3 * max(1.0, abs(one), abs(other))
+
+
+def _number(value: Any, at: dict[str, float]) -> complex | None:
+    """Return the value in numbers, None where it has none."""
+    try:
+        number = complex(value.evalf(15, subs={s: at[str(s)] for s in value.free_symbols}))
+    except (TypeError, ValueError, ArithmeticError):
+        return None
+    return number if cmath.isfinite(number) else None
 
 
 def _readings(text: str) -> list[str]:
