@@ -16,6 +16,7 @@ from pydantic import Field
 
 from data_pipelines import synthetic_images, synthetic_sounds, synthetic_videos
 from data_pipelines.synthetic_question import Question, Settings, Task
+from data_pipelines.synthetic_teacher import with_slips
 from mmrl.data.pipelines import Split, pipeline
 from mmrl.errors import ConfigError
 from mmrl.media.writers import write_mp4, write_png, write_wav
@@ -60,6 +61,7 @@ def synthetic(
     sampling_rate: Annotated[int, Field(ge=4000, le=48_000)] = 16_000,
     grid: tuple[Annotated[int, Field(ge=1, le=8)], Annotated[int, Field(ge=1, le=8)]] = (2, 2),
     paraphrases: Count = 1,
+    slips: Share | dict[TaskName, Share] = 0.0,
 ) -> Iterator[dict[str, Any]]:
     """Mix questions on drawn pictures, drawn videos and generated sounds.
 
@@ -77,6 +79,9 @@ def synthetic(
         sampling_rate: Samples of sound per second.
         grid: Rows and columns of a jigsaw.
         paraphrases: Out of how many wordings each question is drawn; 1 asks always alike.
+        slips: How often the teacher that writes the traces is wrong on the half of the values that
+            it confuses, for all tasks or by task; see synthetic_teacher.py. Answers are always
+            right.
     """
     settings = partial(
         Settings,
@@ -87,10 +92,14 @@ def synthetic(
         grid=grid,
     )
     levels = difficulty if isinstance(difficulty, dict) else dict.fromkeys(TASKS, difficulty)
+    rows = []
     for name, number in _shuffled(_counts(tasks, count), f"{split}/{seed}"):
         rng = Random(f"{name}/{split}/{seed}/{number}")
         of_task = settings(difficulty=levels.get(name, 0.3))
-        yield _row(folder, name, f"{name}-{split}-{seed}-{number}", rng, of_task, paraphrases)
+        row_id = f"{name}-{split}-{seed}-{number}"
+        rows.append(_row(folder, name, row_id, rng, of_task, paraphrases))
+    shares = slips if isinstance(slips, dict) else dict.fromkeys(TASKS, slips)
+    yield from with_slips(rows, shares, f"{split}/{seed}")
 
 
 def _counts(tasks: dict[TaskName, int] | list[TaskName], count: int | None) -> dict[TaskName, int]:

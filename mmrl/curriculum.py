@@ -13,13 +13,15 @@ from mmrl.checkpoint import Checkpoint, find_checkpoints, load_optimizer
 from mmrl.config.dump import dump_run
 from mmrl.config.loader import LoadedRun
 from mmrl.config.schema import DataSource, GrpoStage, RewardsConfig, Run, SftStage
+from mmrl.coordinates import spoken_by
 from mmrl.data.check import first_bad
 from mmrl.data.pipelines import Split
 from mmrl.data.sampler import RowSampler
 from mmrl.data.sources import load_source
-from mmrl.errors import DataError, RunError
+from mmrl.errors import ConfigError, DataError, RunError
+from mmrl.families import FAMILIES
 from mmrl.model import Policy, load_policy
-from mmrl.prompt import Prompts
+from mmrl.prompt import Prompts, check_kinds, check_row
 from mmrl.report import write_report
 from mmrl.reward import self_test
 from mmrl.rubric import Rubric
@@ -48,6 +50,7 @@ def train(loaded: LoadedRun, screen: Screen | None = None) -> Path:
     """
     screen = screen or Screen()
     run = loaded.run
+    _check_launch(run)
     folder = (
         resume_run_folder(run.out) if loaded.resume else create_run_folder(run.out, dump_run(run))
     )
@@ -93,9 +96,16 @@ def load_stage_rows(
             splits[split] += load_source(
                 source, folder=data, seed=derive(run.seed, "data", key), split=split
             )
-    rows = StageRows(train=splits["train"], heldout=splits["heldout"])
+    family = FAMILIES[stage.model.family]
+    space = stage.model.coordinates or family.coordinates
+    rows = StageRows(
+        train=[spoken_by(row, space) for row in splits["train"]],
+        heldout=[spoken_by(row, space) for row in splits["heldout"]],
+    )
     _check_ids(name, rows)
     every = [*rows.train, *rows.heldout]
+    for row in every:
+        check_kinds(row, family)
     with screen.bar(
         f"{name}: checking media", len({row.media for row in every if row.media})
     ) as bar:
@@ -108,13 +118,22 @@ def load_stage_rows(
     return rows
 
 
+def _check_launch(run: Run) -> None:
+    if run.launch.processes > 1:
+        raise ConfigError(
+            f"launch.processes: {run.launch.processes} were asked for, and this version trains in one; "
+            "use launch=local"
+        )
+
+
 def _check_ids(name: str, rows: StageRows) -> None:
     for split, chosen in (("train", rows.train), ("heldout", rows.heldout)):
         seen: dict[str, str] = {}
         for row in chosen:
             if row.id in seen:
                 raise DataError(
-                    f"stage {name}: row id {row.id!r} stands in {seen[row.id]} and in {row.where}; ids of data.{split} must differ"
+                    f"stage {name}: row id {row.id!r} stands in {seen[row.id]} and in {row.where}; "
+                    f"ids of data.{split} must differ"
                 )
             seen[row.id] = row.where
 
@@ -123,7 +142,8 @@ def _check_responses(name: str, rows: Sequence[Row]) -> None:
     missing = [row for row in rows if not row.response]
     if missing:
         raise DataError(
-            f"stage {name}: {len(missing)} of {len(rows)} rows have no 'response' to learn from; the first is row {missing[0].id} ({missing[0].where})"
+            f"stage {name}: {len(missing)} of {len(rows)} rows have no 'response' to learn from; "
+            f"the first is row {missing[0].id} ({missing[0].where})"
         )
 
 
@@ -138,9 +158,13 @@ def _run_stage(
 ) -> Prompts:
     name = list(run.stages)[index]
     stage = run.stages[name]
-    before = _weights_before(run, index, folder)
-    policy = _load(run, stage, start.folder if start else before)
+    before = _checkpoint_before(run, index, folder)
+    first_weights = before.folder if before else None
+    policy = _load(run, stage, start.folder if start else first_weights)
+    for row in (*rows.train, *rows.heldout):
+        check_row(row, policy)
     prompts = _prompts(prompts, policy, stage)
+    folder.start()
     with (
         Rubric(stage.rewards, rows.train) as rubric,
         Rubric(RewardsConfig(), rows.heldout) as heldout_rubric,
@@ -150,7 +174,7 @@ def _run_stage(
             stage=stage,
             seed=run.seed,
             policy=policy,
-            reference=_reference(run, stage, before),
+            reference=_reference(run, stage, first_weights),
             optimizer=Optimizer(config=stage.optim, policy=policy),
             prompts=prompts,
             rubric=rubric,
@@ -160,6 +184,7 @@ def _run_stage(
             sampler=RowSampler(len(rows.train), seed=derive(run.seed, name, "order")),
             folder=folder,
             screen=screen,
+            tokens=before.state.tokens if before else 0,
         )
         if start is not None:
             _go_on(stage_run, start)
@@ -198,9 +223,9 @@ def _is_done(run: Run, name: str, last: Checkpoint | None) -> bool:
     return names.index(name) < names.index(last.state.stage) + last.state.finished
 
 
-def _weights_before(run: Run, index: int, folder: RunFolder) -> Path | None:
-    """The weights that a stage starts from: those of the stage before it; None for the first, which
-    has those of the config.
+def _checkpoint_before(run: Run, index: int, folder: RunFolder) -> Checkpoint | None:
+    """The final checkpoint of the stage before, from whose weights a stage starts; None for the
+    first stage, which has those of the config.
     """
     if index == 0:
         return None
@@ -208,9 +233,10 @@ def _weights_before(run: Run, index: int, folder: RunFolder) -> Path | None:
     finals, _ = find_checkpoints(folder.path / "checkpoints")
     for checkpoint in finals:
         if checkpoint.state.stage == name and checkpoint.state.finished:
-            return checkpoint.folder
+            return checkpoint
     raise RunError(
-        f"resume: the final checkpoint of stage {name!r} in {folder.path / 'checkpoints'} is gone or broken; start a new run"
+        f"resume: the final checkpoint of stage {name!r} in {folder.path / 'checkpoints'} is gone "
+        "or broken; start a new run"
     )
 
 

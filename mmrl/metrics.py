@@ -80,15 +80,17 @@ def check_judged(unjudged: int, total: int, max_unjudged: float, last: Iterable[
         return
     failed = [rollout for rollout in last if rollout.verdict.score is None]
     kinds = Counter(
-        f"{rollout.prompt.row.source} ({'+'.join(term.name for term in rollout.prompt.row.verifier)}): {rollout.verdict.status}"
+        f"{rollout.prompt.row.source} "
+        f"({'+'.join(term.name for term in rollout.prompt.row.verifier)}): {rollout.verdict.status}"
         for rollout in failed
     )
+    most = ", ".join(f"{kind} x{count}" for kind, count in kinds.most_common(3))
     example = (
         f"; for example row {failed[0].prompt.row.id}: {failed[0].verdict.detail}" if failed else ""
     )
     raise RewardError(
-        f"{unjudged} of {total} rollouts could not be judged, more than rewards.max_unjudged ({max_unjudged:g}); "
-        f"in the last step {', '.join(f'{kind} x{count}' for kind, count in kinds.most_common(3))}{example}; "
+        f"{unjudged} of {total} rollouts could not be judged, more than rewards.max_unjudged "
+        f"({max_unjudged:g}); in the last step {most}{example}; "
         "repair the verifier or the rows' answers, then resume"
     )
 

@@ -28,6 +28,15 @@ class Policy:
     end_ids: tuple[int, ...]
     """Tokens that end a completion."""
 
+    dtype: torch.dtype
+    """What the forward pass computes in; the weights that learn are float32."""
+
+    def __call__(self, **inputs: Any) -> Any:
+        """Run the model's forward pass in the policy's precision."""
+        mixed = self.dtype != torch.float32
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
+            return self.model(**inputs)
+
     @property
     def device(self) -> torch.device:
         """Where the inputs have to be."""
@@ -49,6 +58,9 @@ def load_policy(config: ModelConfig, *, seed: int, weights: Path | None = None) 
     from mmrl.tiny.models import build_tiny
 
     make_torchvision_importable()
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if weights is None and config.tiny is not None:
@@ -56,7 +68,10 @@ def load_policy(config: ModelConfig, *, seed: int, weights: Path | None = None) 
         model.set_attn_implementation(config.attention)
     else:
         model, processor = _load(config, str(weights or config.path))
-    model.to(device=_device(config.device), dtype=getattr(torch, config.dtype))
+    # An update at a rate of 1e-6 is smaller than bfloat16 can hold, so weights are float32.
+    model.to(device=_device(config.device), dtype=torch.float32)
+    # checkpoints are loaded for inference, in which mode activations are not checkpointed
+    model.train()
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     _freeze(model, config.freeze)
@@ -66,6 +81,7 @@ def load_policy(config: ModelConfig, *, seed: int, weights: Path | None = None) 
         family=FAMILIES[config.family],
         banned_ids=media_token_ids(model),
         end_ids=_end_ids(model, processor.tokenizer),
+        dtype=getattr(torch, config.dtype),
     )
 
 
@@ -95,7 +111,7 @@ def _load(config: ModelConfig, path: str) -> tuple[Any, Any]:
     try:
         model = getattr(transformers, family.model_class).from_pretrained(
             path,
-            dtype=getattr(torch, config.dtype),
+            dtype=torch.float32,
             attn_implementation=config.attention,
             **options,
         )
@@ -124,7 +140,7 @@ def _freeze(model: torch.nn.Module, patterns: tuple[str, ...]) -> None:
     for pattern in patterns:
         if not any(re.search(pattern, name) for name in names):
             raise ConfigError(
-                f"model.freeze: {pattern!r} matches no parameter; names look like {names[0]!r} and {names[-1]!r}"
+                f"model.freeze: {pattern!r} matches no parameter; names look like {names[0]!r}"
             )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not any(re.search(pattern, name) for pattern in patterns))

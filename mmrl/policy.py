@@ -28,7 +28,7 @@ def completion_logprobs(
     # The hidden state at position p predicts the token at p + 1.
     positions_M = batch.prompt_lengths_B[rows_M] + steps_M - 1
     with head_sees(policy.model, lambda hidden_BTD: hidden_BTD[rows_M, positions_M][None]):
-        logits_MV = policy.model(
+        logits_MV = policy(
             input_ids=batch.ids_BT,
             attention_mask=batch.mask_BT,
             position_ids=batch.positions_RBT

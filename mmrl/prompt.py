@@ -7,6 +7,7 @@ silent for some media (sounds).
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -24,6 +25,8 @@ from mmrl.media.video import decode_video
 from mmrl.types import Prompt, Row
 
 if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
     from torch import Tensor
 
     from mmrl.families import Family
@@ -63,7 +66,8 @@ class Prompts:
     def _build(self, row: Row) -> Prompt:
         policy = self.policy
         check_row(row, policy)
-        encoded = process(row, policy, self.media, system=self.system)
+        decoded = decode(row, policy, self.media)
+        encoded = process(row, decoded, policy, self.media, system=self.system)
         self.decoded += len(row.media)
         self.processed += 1
         ids_1T = encoded.pop("input_ids")
@@ -73,7 +77,7 @@ class Prompts:
             policy.model, ids_1T.to(policy.device), device_media
         )
         return Prompt(
-            row=row,
+            row=_with_sizes(row, policy, decoded, encoded),
             ids=tuple(ids_1T[0].tolist()),
             media=encoded,
             positions_RT=positions_R1T[:, 0].cpu(),
@@ -125,23 +129,39 @@ def check_row(row: Row, policy: Policy) -> None:
                 )
 
 
-def process(
-    row: Row, policy: Policy, media: MediaConfig, *, system: str | None = None
-) -> dict[str, Tensor]:
-    """Decode the row's media and run chat template and processor on them: `input_ids` [1, T] and
-    the tensors of the model's forward.
-    """
-    processor = policy.processor
-    images, videos, sounds = [], [], []
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decoded:
+    """A row's media, each kind in the order of the prompt."""
+
+    images: list[Image]
+    videos: list[Video]
+    sounds: list[np.ndarray]
+    """Samples at the rate of the processor."""
+
+
+def decode(row: Row, policy: Policy, media: MediaConfig) -> Decoded:
+    """Decode the row's media for the policy's processor."""
+    decoded = Decoded(images=[], videos=[], sounds=[])
     for medium in row.media:
         if medium.kind == "image":
-            images.append(decode_image(medium, media, row.id))
+            decoded.images.append(decode_image(medium, media, row.id))
         elif medium.kind == "video":
-            videos.append(decode_video(medium, media, row.id))
+            decoded.videos.append(decode_video(medium, media, row.id))
         else:
-            rate = processor.feature_extractor.sampling_rate
-            sounds.append(decode_audio(medium, media, rate, row.id))
-            _check_seconds(row, len(sounds[-1]) / rate, processor)
+            rate = policy.processor.feature_extractor.sampling_rate
+            decoded.sounds.append(decode_audio(medium, media, rate, row.id))
+            _check_seconds(row, len(decoded.sounds[-1]) / rate, policy.processor)
+    return decoded
+
+
+def process(
+    row: Row, decoded: Decoded, policy: Policy, media: MediaConfig, *, system: str | None = None
+) -> dict[str, Tensor]:
+    """Run chat template and processor on a row: `input_ids` [1, T] and the tensors of the model's
+    forward.
+    """
+    processor = policy.processor
+    images, videos, sounds = decoded.images, decoded.videos, decoded.sounds
     arguments: dict[str, Any] = {
         "text": [chat_text(row, processor, system=system)],
         "return_tensors": "pt",
@@ -235,6 +255,18 @@ def _check_counts(row: Row, policy: Policy, ids_1T: Tensor, media: Mapping[str, 
                 f"row {row.id}: {tokens} {kind} tokens in the prompt for {features} {kind} "
                 f"features; the chat template may not know {kind}s"
             )
+
+
+def _with_sizes(row: Row, policy: Policy, decoded: Decoded, media: Mapping[str, Tensor]) -> Row:
+    """Note the size of the only picture, and the one it was shown in: boxes may be in pixels."""
+    grid_N3 = media.get("image_grid_thw")
+    if len(decoded.images) != 1 or grid_N3 is None:
+        return row
+    width, height = decoded.images[0].size
+    patch = policy.model.config.vision_config.patch_size
+    _, seen_height, seen_width = (int(side) * patch for side in grid_N3[0])
+    sizes = {"width": width, "height": height, "seen_width": seen_width, "seen_height": seen_height}
+    return dataclasses.replace(row, extra={**sizes, **row.extra})
 
 
 def _media_key(row: Row, media: MediaConfig) -> str:

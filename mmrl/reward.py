@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mmrl.answer import BadGold, NoAnswer, extract, tagged
 from mmrl.errors import RewardError
@@ -22,6 +22,9 @@ from mmrl.params import Factory, builder, typed
 from mmrl.project import find_project, import_modules
 from mmrl.registry import Registry
 from mmrl.types import Row, Sample, StopReason, Verdict, VerifierTerm
+
+if TYPE_CHECKING:
+    from mmrl.rubric import Rubric
 
 Judge = Callable[[Sample], Verdict | float]
 GroupJudge = Callable[[Sequence[Sample]], Sequence[Verdict | float]]
@@ -315,3 +318,10 @@ def self_test(rows: Sequence[Row]) -> None:
 
 _ROWS_EACH = 8
 """Rows of each verifier and parameters that the self-test tries."""
+
+
+def as_trl(rubric: Rubric, *, eos_token_id: int | None = None) -> list[Callable[..., Any]]:
+    """Return the rubric as the `reward_funcs` of TRL's GRPOTrainer; see `mmrl.trl_bridge`."""
+    from mmrl.trl_bridge import reward_functions
+
+    return reward_functions(rubric, eos_token_id=eos_token_id)

@@ -45,6 +45,8 @@ class Rubric:
             self._panel.add(term)
         for row in rows:
             self._check_row(row)
+        self.rows = {row.id: row for row in rows}
+        """The rows given, by id."""
 
     def judge(self, groups: Sequence[Sequence[Sample]]) -> list[list[Verdict]]:
         """Return one verdict per sample of every group of siblings, in the same order.

@@ -21,6 +21,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from mmrl.checkpoint import Checkpoint, find_checkpoints
+from mmrl.config.runs import RESOLVED
 from mmrl.errors import RunError
 
 _PACKAGES = (
@@ -42,6 +43,8 @@ class RunFolder:
     """An open run folder. Only one process writes into it at a time."""
 
     path: Path
+    config: str | None = None
+    """The resolved configuration of a run that has not started yet."""
     checkpoints: list[Checkpoint] = field(default_factory=list)
     """Whole checkpoints, oldest first; empty in a fresh run."""
     warnings: list[str] = field(default_factory=list)
@@ -55,8 +58,19 @@ class RunFolder:
             self._lock.acquire(blocking=False)
         except Timeout as error:
             raise RunError(
-                f"out: {self.path} is being written by another run; stop it or choose another folder"
+                f"out: {self.path} is being written by another run; "
+                "stop it or choose another folder"
             ) from error
+
+    def start(self) -> None:
+        """Write down what runs and where, unless that was done before: now the folder holds a run.
+
+        Rows and weights are loaded before, so that a mistake in them blocks no second try.
+        """
+        if self.config is not None:
+            self.write("environment.json", json.dumps(environment(), indent=1))
+            self.write(RESOLVED, self.config)
+            self.config = None
 
     def rewind(self, metrics_bytes: int, rollouts_bytes: int) -> None:
         """Forget what was logged after a checkpoint: those steps are done again."""
@@ -65,7 +79,8 @@ class RunFolder:
             size = path.stat().st_size if path.exists() else 0
             if size < length:
                 raise RunError(
-                    f"resume: {path} has {size} bytes, the checkpoint was made after {length}; the file was cut, start a new run"
+                    f"resume: {path} has {size} bytes, the checkpoint was made after {length}; "
+                    "the file was cut, start a new run"
                 )
             if path.exists():
                 os.truncate(path, length)
@@ -138,18 +153,18 @@ class RunFolder:
 
 
 def create_run_folder(path: Path, config: str) -> RunFolder:
-    """Start a fresh run in an empty or new folder.
+    """Take a folder for a fresh run: an empty or new one, or one in which none got to `start`.
 
     Raises:
         RunError: the folder already holds a run.
     """
-    if (path / "config.yaml").exists():
+    folder = RunFolder(path=path, config=config)
+    if (path / RESOLVED).exists():
+        folder.close()
         raise RunError(
-            f"out: {path} already holds a run; continue it with resume=auto, or choose another folder"
+            f"out: {path} already holds a run; continue it with resume=auto, "
+            "or choose another folder"
         )
-    folder = RunFolder(path=path)
-    folder.write("environment.json", json.dumps(environment(), indent=1))
-    folder.write("config.yaml", config)
     return folder
 
 
@@ -157,12 +172,16 @@ def resume_run_folder(path: Path) -> RunFolder:
     """Open a run folder and go back to its last whole checkpoint; what was logged after it is
     forgotten.
     """
-    if not (path / "config.yaml").exists():
-        raise RunError(f"resume: {path} holds no run (no config.yaml)")
+    if not (path / RESOLVED).exists():
+        raise RunError(f"resume: {path} holds no run (no {RESOLVED})")
     folder = RunFolder(path=path)
-    folder.checkpoints, folder.warnings = find_checkpoints(path / "checkpoints")
-    last = folder.checkpoints[-1].state if folder.checkpoints else None
-    folder.rewind(last.metrics_bytes if last else 0, last.rollouts_bytes if last else 0)
+    try:
+        folder.checkpoints, folder.warnings = find_checkpoints(path / "checkpoints")
+        last = folder.checkpoints[-1].state if folder.checkpoints else None
+        folder.rewind(last.metrics_bytes if last else 0, last.rollouts_bytes if last else 0)
+    except RunError:
+        folder.close()
+        raise
     return folder
 
 

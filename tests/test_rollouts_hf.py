@@ -17,7 +17,7 @@ from mmrl.errors import DataError
 from mmrl.media.writers import write_mp4, write_png, write_wav
 from mmrl.model import Policy, load_policy
 from mmrl.policy import completion_logprobs
-from mmrl.prompt import Prompts, process
+from mmrl.prompt import Prompts, decode, process
 
 FAMILIES = ("qwen2_5_omni", "qwen2_5_vl", "qwen3_vl")
 QUESTIONS = {
@@ -103,7 +103,7 @@ def test_greedy_is_what_transformers_generates(family):
     for prompt in family.prompts_P:
         if prompt.row.id == "two_videos" and policy.family.video_timing == "fps":
             continue  # its processor takes one frame rate for both
-        encoded = process(prompt.row, policy, MEDIA)
+        encoded = process(prompt.row, decode(prompt.row, policy, MEDIA), policy, MEDIA)
         ids_1T = encoded["input_ids"]
         # token types are what `process` leaves out, as positions are counted before
         extra = {}

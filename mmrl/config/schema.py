@@ -29,11 +29,14 @@ class ModelConfig(Section):
     """How prompts, positions and media are built for it; see mmrl/families.py."""
     path: str | None = None
     """A checkpoint folder, or a name on the model hub."""
+    coordinates: Literal["pixel", "norm1000", "unit"] | None = None
+    """The space in which the model writes boxes, where that is not its family's."""
     tiny: Literal["qwen2_5_omni", "qwen2_5_vl", "qwen3_vl"] | None = None
     """Build a model of about a million random parameters instead of loading one."""
     revision: str | None = None
     """Commit, branch or tag on the hub."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the forward pass computes in. Weights and optimizer are float32 either way."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1)
@@ -133,6 +136,9 @@ class RolloutConfig(Section):
     prompts_per_step: int = Field(default=8, ge=1)
     group_size: int = Field(default=8, ge=2)
     """Completions per prompt; one completion has no siblings to be compared with."""
+    max_batch: int = Field(default=512, ge=1)
+    """Most completions decoded together; smaller saves memory for the key-value cache. Groups are not
+    split, so one group is the least."""
     max_new_tokens: int = Field(default=256, ge=1)
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)

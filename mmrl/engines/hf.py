@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmrl.batch import PromptBatch, collate_prompts
+from mmrl.batch import PromptBatch, collate_prompts, micro_batches
 from mmrl.config.schema import RolloutConfig
 from mmrl.model import Policy
 from mmrl.policy import allowed_logprobs, head_sees
@@ -32,10 +32,30 @@ def sample(
     `logprobs` are those of the whole allowed distribution at the sampling temperature, before top-p
     and top-k, as training scores them.
     """
-    model = policy.model
-    was_training = model.training
-    model.eval()
+    was_training = policy.model.training
+    policy.model.eval()
     generator = torch.Generator(device=policy.device).manual_seed(seed)
+    most = max(1, config.max_batch // group_size)
+    completions_PG: list[list[Completion]] = []
+    for chunk in micro_batches(len(prompts_P), most):
+        prompts = [prompts_P[place] for place in chunk]
+        completions_B = _sample(policy, prompts, config, group_size, None if greedy else generator)
+        completions_PG += [
+            completions_B[start : start + group_size]
+            for start in range(0, len(completions_B), group_size)
+        ]
+    policy.model.train(was_training)
+    return completions_PG
+
+
+def _sample(
+    policy: Policy,
+    prompts_P: Sequence[Prompt],
+    config: RolloutConfig,
+    group_size: int,
+    generator: torch.Generator | None,
+) -> list[Completion]:
+    """Completions [P * G] of prompts that are decoded together; greedy without a generator."""
     batch = collate_prompts(prompts_P, pad_id=policy.pad_id, device=policy.device)
     logits_BV, cache = _prefill(policy, batch, group_size)
     mask_BT = batch.mask_PT.repeat_interleave(group_size, dim=0)
@@ -47,7 +67,9 @@ def sample(
     logprobs_CB: list[Tensor] = []
     while True:
         logprobs_BV = allowed_logprobs(logits_BV, policy.banned_ids, temperature=config.temperature)
-        ids_B = logprobs_BV.argmax(-1) if greedy else _draw(logprobs_BV, config, generator)
+        ids_B = (
+            logprobs_BV.argmax(-1) if generator is None else _draw(logprobs_BV, config, generator)
+        )
         ids_B = ids_B.where(alive_B, policy.pad_id)
         ids_CB.append(ids_B)
         logprobs_CB.append(logprobs_BV.gather(-1, ids_B[:, None])[:, 0])
@@ -56,7 +78,7 @@ def sample(
             break
         mask_BT = torch.cat([mask_BT, torch.ones_like(mask_BT[:, :1])], dim=1)
         positions_RB1 = position_B.expand(axes, -1)[..., None]
-        output = model(
+        output = policy(
             input_ids=ids_B[:, None],
             attention_mask=mask_BT,
             position_ids=positions_RB1 if axes > 1 else positions_RB1[0],
@@ -65,17 +87,14 @@ def sample(
         )
         logits_BV = output.logits[:, -1]
         position_B = position_B + 1
-    model.train(was_training)
-    rows = _completions(
-        policy, torch.stack(ids_CB, dim=1).tolist(), torch.stack(logprobs_CB, dim=1).tolist()
-    )
-    return [rows[start : start + group_size] for start in range(0, len(rows), group_size)]
+    ids_BC, logprobs_BC = torch.stack(ids_CB, dim=1), torch.stack(logprobs_CB, dim=1)
+    return _completions(policy, ids_BC.tolist(), logprobs_BC.tolist())
 
 
 def _prefill(policy: Policy, batch: PromptBatch, group_size: int) -> tuple[Tensor, object]:
     positions = batch.positions_RPT
     with head_sees(policy.model, lambda hidden_PTD: hidden_PTD[:, -1:]):
-        output = policy.model(
+        output = policy(
             input_ids=batch.ids_PT,
             attention_mask=batch.mask_PT,
             position_ids=positions if len(positions) > 1 else positions[0],

@@ -158,7 +158,7 @@ def _text_config(tokenizer: Any) -> dict[str, Any]:
         # The three sections (time, height, width) share the half of a head's 32 dimensions.
         "rope_parameters": {
             "rope_type": "default",
-            "rope_theta": 10_000.0,
+            "rope_theta": 10.0,
             "mrope_section": [6, 5, 5],
         },
     }
