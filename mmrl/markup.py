@@ -29,7 +29,7 @@ _MARK = 40
 
 
 def text(value: str, *, head: int | None = None, tail: int = 0) -> str:
-    """The text for use in an element or in a quoted attribute.
+    """The text for use in an element or, where nothing is cut, in a quoted attribute.
 
     Args:
         value: Anything.

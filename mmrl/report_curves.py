@@ -169,7 +169,7 @@ def _told(points: Sequence[Point], *, share: bool) -> str:
 
 def _figure(title: str, told: str, label: str, drawing: str) -> str:
     return (
-        f'<figure role=img aria-label="{text(label, head=400)}">'
+        f'<figure role=img aria-label="{text(label)}">'
         f"<figcaption><b>{title}</b><span>{told}</span></figcaption>{drawing}</figure>"
     )
 
