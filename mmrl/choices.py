@@ -96,7 +96,7 @@ def read(answer: str, options: Options) -> str:
 
 
 _MARKS = re.compile(r"[*_`$#\"]|\\(?:text|mathrm|mathbf|textbf)(?=\{)")
-_BARE = re.compile(r"\W*([A-Za-z])\W*")
+_BARE = re.compile(r"\W{0,40}([A-Za-z])\W{0,40}")
 _LEAD = re.compile(r"\W{0,3}(?:([A-Za-z])\s?[.):]|([A-Z])\s{0,3}(?:,|\n|$))")
 _ALONE = re.compile(r"(?<![\w'.-])[A-Z](?![\w'-])")
 _ARTICLE = re.compile(
@@ -114,7 +114,7 @@ _END_CUE = re.compile(
     r"[:=]?\s?[(\[{]?([a-z])\W{0,4}$"
 )
 _RIGHT = re.compile(
-    r"[)\]}]?\s+(?:is|must be|seems|looks)\s+(?:the\s+)?(?:correct|right|best|true)\b"
+    r"[)\]}]?\s{1,4}(?:is|must be|seems|looks)\s{1,4}(?:the\s{1,4})?(?:correct|right|best|true)\b"
 )
 _LIST = re.compile(
     r"[)\]}]?\s{0,3}(?:,|/|&|\+|\bor\b|\band\b)\s{0,3}(?:(?:or|and|option)\s){0,2}[(\[{]?"

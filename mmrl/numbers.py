@@ -12,9 +12,9 @@ from decimal import Decimal, InvalidOperation
 LONGEST = 64
 """Characters of one number; longer ones are not read."""
 
-_DIGITS = r"(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?|\.\d+"
+_DIGITS = r"(?:\d{1,3}(?:,\d{3})++(?!\d)|\d++)(?:\.\d++)?|\.\d++"
 _NUMBER = re.compile(
-    rf"(?<![\w.^])[-+]?(?:{_DIGITS})(?:[eE][-+]?\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?(?!\w*\^)"
+    rf"(?<![\w.^])[-+]?(?:{_DIGITS})(?:[eE][-+]?\d++)?(?:\s{{0,3}}/\s{{0,3}}\d++(?:\.\d++)?)?(?!\w{{0,20}}\^)"
 )
 _FRACTION = re.compile(r"\\[dt]?frac\s*\{\s*([-+]?[\d.]+)\s*\}\s*\{\s*([\d.]+)\s*\}")
 _DASHES = str.maketrans({"\u2212": "-", "\u2013": "-", "\uff0d": "-"})

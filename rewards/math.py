@@ -10,6 +10,7 @@ from __future__ import annotations
 import cmath
 import functools
 import re
+import unicodedata
 from typing import Any
 
 from mmrl.answer import BadGold, NoAnswer, answered, as_text, in_box, squash
@@ -123,6 +124,7 @@ def _number(value: Any, at: dict[str, float]) -> complex | None:
 
 def _readings(text: str) -> list[str]:
     """Return the text as one formula and, where words stand around one, as prose that holds it."""
+    text = _DIGIT.sub(lambda digit: str(unicodedata.decimal(digit.group())), text)
     bare = text.replace("$", " ").replace("\\(", " ").replace("\\)", " ").strip(" .\n")
     if not bare:
         return []
@@ -132,6 +134,8 @@ def _readings(text: str) -> list[str]:
     return [f"${bare}$", text] if _WORDS.search(text) else [f"${bare}$"]
 
 
+_DIGIT = re.compile(r"(?![0-9])\d")
+"""Digits of other scripts, which sympy does not read."""
 _WORDS = re.compile(r"(?:^|\s)[A-Za-z]{2,}")
 _PLAIN = (
     (re.compile(r"\bsqrt\(([^()]{1,200})\)"), r"\\sqrt{\1}"),
