@@ -28,6 +28,7 @@ from mmrl.rubric import Rubric
 from mmrl.run_folder import RunFolder, create_run_folder, resume_run_folder
 from mmrl.screen import Screen
 from mmrl.seeds import derive
+from mmrl.trackers import Trackers
 from mmrl.trainer import StageRun, evaluate_heldout, save, train_grpo, train_sft
 from mmrl.types import Row
 from mmrl.update import Optimizer
@@ -64,11 +65,15 @@ def train(loaded: LoadedRun, screen: Screen | None = None) -> Path:
         folder.log_time("run", 0, {"prepare_s": time.perf_counter() - began})
         last = folder.checkpoints[-1] if folder.checkpoints else None
         prompts = None
+        trackers = Trackers(run, folder.path)
         for index, name in enumerate(run.stages):
             if _is_done(run, name, last):
                 continue
             start = last if last is not None and last.state.stage == name else None
-            prompts = _run_stage(run, index, rows[name], folder, screen, start, prompts)
+            prompts = _run_stage(
+                run, index, rows[name], folder, screen, trackers, start=start, prompts=prompts
+            )
+        trackers.close()
         write_report(folder.path, run, screen)
     finally:
         folder.close()
@@ -153,6 +158,8 @@ def _run_stage(
     rows: StageRows,
     folder: RunFolder,
     screen: Screen,
+    trackers: Trackers,
+    *,
     start: Checkpoint | None,
     prompts: Prompts | None,
 ) -> Prompts:
@@ -184,6 +191,7 @@ def _run_stage(
             sampler=RowSampler(len(rows.train), seed=derive(run.seed, name, "order")),
             folder=folder,
             screen=screen,
+            trackers=trackers,
             tokens=before.state.tokens if before else 0,
         )
         if start is not None:

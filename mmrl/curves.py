@@ -75,16 +75,14 @@ def read_history(folder: Path, run: Run) -> History:
     """
     history = History()
     evaluated: dict[str, float] = {}
-    tokens: dict[str, int] = {}
     for line in read_lines(folder / "metrics.jsonl"):
         if line["stage"] not in run.stages:
             continue
         if line["stage"] not in history.reached:
             _begin_stage(history, run, line["stage"], evaluated)
         history.reached[line["stage"]] = line["step"]
-        tokens[line["stage"]] = line.get("tokens", tokens.get(line["stage"], 0))
+        history.tokens = line.get("tokens", history.tokens)
         evaluated |= _add(history.by_kind[run.stages[line["stage"]].kind], line)
-    history.tokens = sum(tokens.values())
     return history
 
 

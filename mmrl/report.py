@@ -7,11 +7,11 @@ Everything is read from the run folder, so a report can be made again at any tim
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mmrl.config.schema import Run
+from mmrl.curves import read_lines
 from mmrl.screen import Screen
 
 Accuracies = dict[str, dict[str, float]]
@@ -85,11 +85,3 @@ def show(report: dict[str, Any], columns: list[str], screen: Screen) -> None:
 def percent(value: float | None) -> str:
     """An accuracy as a person reads it."""
     return "–" if value is None else f"{100 * value:.0f} %"
-
-
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a JSONL file that mmrl wrote; nothing when it is not there."""
-    if path.exists():
-        with path.open(encoding="utf-8") as file:
-            for line in file:
-                yield json.loads(line)

@@ -25,6 +25,7 @@ from mmrl.rubric import Rubric
 from mmrl.run_folder import RunFolder
 from mmrl.screen import Bar, Screen
 from mmrl.seeds import derive
+from mmrl.trackers import Trackers
 from mmrl.types import Rollout, Row
 from mmrl.update import Optimizer, update_from_responses, update_from_rollouts
 
@@ -48,6 +49,7 @@ class StageRun:
     sampler: RowSampler
     folder: RunFolder
     screen: Screen
+    trackers: Trackers
     step: int = 0
     tokens: int = 0
     rollouts: int = 0
@@ -135,7 +137,7 @@ def keep_count(run: StageRun, stage: GrpoStage, rollouts: list[Rollout]) -> None
 def end_step(run: StageRun, metrics: Mapping[str, float], bar: Bar) -> None:
     """Log the step, evaluate and save when it is time."""
     run.step += 1
-    run.folder.log(run.name, run.step, {**metrics, "tokens": run.tokens})
+    log(run, {**metrics, "tokens": run.tokens})
     seconds = run.clock.seconds()
     # A resumed run decodes again what it had remembered, so these counts stand with the clocks.
     media = {"media_decoded": run.prompts.decoded, "media_processed": run.prompts.processed}
@@ -149,6 +151,12 @@ def end_step(run: StageRun, metrics: Mapping[str, float], bar: Bar) -> None:
         save(run, finished=False)
 
 
+def log(run: StageRun, metrics: Mapping[str, float]) -> None:
+    """Write a line of metrics, and tell the trackers."""
+    run.folder.log(run.name, run.step, metrics)
+    run.trackers.log(run.name, run.step, metrics)
+
+
 def evaluate_heldout(run: StageRun) -> Evaluation | None:
     """Score the held-out rows and log the result as a line of metrics; None when the stage has
     none.
@@ -160,7 +168,7 @@ def evaluate_heldout(run: StageRun) -> Evaluation | None:
         result = evaluate(
             run.policy, run.heldout, run.prompts, run.heldout_rubric, run.stage, on_rows=bar.advance
         )
-    run.folder.log(run.name, run.step, result.metrics())
+    log(run, result.metrics())
     run.folder.log_time(run.name, run.step, {"eval_s": time.perf_counter() - began})
     return result
 

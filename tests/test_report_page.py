@@ -178,7 +178,7 @@ def page(full) -> Page:
 def test_a_whole_run_is_told_from_its_headline_to_its_setup(page):
     assert "seed 7 · 1 min 40 s" in page.text
     assert "sft 3 steps → grpo 4 steps" in page.text
-    assert "43 tokens" in page.text
+    assert "40 tokens" in page.text
     order = [page.source.index(f"<section id={name}>") for name in ("accuracy", "curves")]
     order += [page.source.index(f"<section id={name}>") for name in ("rollouts", "time", "setup")]
     assert order == sorted(order)
