@@ -1,4 +1,6 @@
-"""What terms that depend on correctness ask of a sample: was it right by its row's own verifiers?"""
+"""What terms that depend on correctness ask of a sample: was it right by its row's own
+verifiers?
+"""
 
 from __future__ import annotations
 
@@ -6,12 +8,13 @@ from collections.abc import Callable, Sequence
 
 from mmrl.types import Sample, Verdict
 
-
 _UNKNOWN = "the accuracy is not known: rewards.terms needs 'accuracy', if only with weight 0"
 
 
 class UnknownAccuracy(Exception):
-    """A term depends on an accuracy that is not known: nobody judged the sample, or nobody could."""
+    """A term depends on an accuracy that is not known: nobody judged the sample, or nobody
+    could.
+    """
 
 
 def accuracy_of(sample: Sample) -> float:

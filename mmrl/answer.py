@@ -78,7 +78,8 @@ _BRACE = re.compile(r"\\boxed\{|\\.|[{}]", re.DOTALL)
 
 
 def answered(sample: Sample, *, whole_text: bool = False) -> str:
-    """Return what a verifier judges: the extracted answer, or where allowed what follows the thinking.
+    """Return what a verifier judges: the extracted answer, or where allowed what follows the
+    thinking.
 
     Raises:
         NoAnswer: there is neither, or it is empty.
@@ -102,7 +103,9 @@ def after_thinking(text: str) -> str:
 
 
 def as_text(answer: Any) -> str:
-    """Return a row's answer as a completion would write it: strings as they are, the rest as JSON."""
+    """Return a row's answer as a completion would write it: strings as they are, the rest as
+    JSON.
+    """
     return answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
 
 

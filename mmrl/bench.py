@@ -1,7 +1,7 @@
 """How many judgements a second each verifier makes, on one core.
 
-Nobody has to register an example: answers of the common kinds are tried until one, written as its own gold
-completion, is right.
+Nobody has to register an example: answers of the common kinds are tried until one, written as its
+own gold completion, is right.
 """
 
 from __future__ import annotations
@@ -111,7 +111,9 @@ def _isolated(found: Verifier, seconds: float) -> Speed:
 
 
 def _example(found: Verifier) -> list[Sample]:
-    """Return samples that the verifier judges in turn, or siblings of a group; none where it cannot."""
+    """Return samples that the verifier judges in turn, or siblings of a group; none where it
+    cannot.
+    """
     if found.group:
         samples = [_plain(found, accuracy) for accuracy in (1.0, 0.0) * (GROUP // 2)]
         verdicts = build_group_reward(found.name)(samples)

@@ -1,7 +1,7 @@
 """Read which option of a multiple-choice question a text means, by letter or by the option's words.
 
-The reading is fixed and never guesses: a bare letter, an option's exact text, the last letter that a
-phrase such as "the answer is" points at, a leading "C.", an option's text inside the answer, the
+The reading is fixed and never guesses: a bare letter, an option's exact text, the last letter that
+a phrase such as "the answer is" points at, a leading "C.", an option's text inside the answer, the
 last letter that stands alone. Letters that are ruled out ("not A", "B and D are wrong") and the
 article "A" do not count; an answer that names several options ("A or B") names none.
 """
@@ -54,7 +54,9 @@ class Options:
 
 
 def letter_of(text: str, options: Options) -> str:
-    """Return the letter that a row's answer names, by letter or by text; empty where it names none."""
+    """Return the letter that a row's answer names, by letter or by text; empty where it names
+    none.
+    """
     alone = _bare(text, options)
     if alone:
         return alone
@@ -164,7 +166,9 @@ def _leading(text: str, mentions: list[_Mention], options: Options) -> str:
 
 
 def _contained(plain: str, options: Options) -> str:
-    """Return the only option whose words stand in the answer; a longer one hides those within it."""
+    """Return the only option whose words stand in the answer; a longer one hides those within
+    it.
+    """
     inside = [text for text in dict.fromkeys(options.texts) if text and _has_words(plain, text)]
     longest = [t for t in inside if not any(t != other and t in other for other in inside)]
     return options.letters[options.texts.index(longest[0])] if len(longest) == 1 else ""

@@ -1,8 +1,9 @@
 """Judge in processes that can be killed: for verifiers that may hang, explode or crash.
 
-Workers are started once and kept warm. A judgement that passes its wall time costs its worker, not its neighbours:
-the worker is killed and replaced and the sample is a `timeout`. Workers are plain subprocesses with JSON over pipes,
-so the pool works under threads, torchrun and in a DataLoader worker, and nothing from outside is unpickled.
+Workers are started once and kept warm. A judgement that passes its wall time costs its worker, not
+its neighbours: the worker is killed and replaced and the sample is a `timeout`. Workers are plain
+subprocesses with JSON over pipes, so the pool works under threads, torchrun and in a DataLoader
+worker, and nothing from outside is unpickled.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ HEADER = struct.Struct(">I")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """One judgement: a verifier, its parameters, and one sample, or all siblings for a group term."""
+    """One judgement: a verifier, its parameters, and one sample, or all siblings for a group
+    term.
+    """
 
     name: str
     params: Mapping[str, Any]
@@ -95,7 +98,9 @@ class Pool:
                 self._kill_all()
 
     def _reset(self) -> None:
-        """Own no worker: at first, and in a forked child, whose inherited workers are its parent's."""
+        """Own no worker: at first, and in a forked child, whose inherited workers are its
+        parent's.
+        """
         self._pid = os.getpid()
         self._lock = threading.Lock()
         self._workers: list[_Worker] = []
@@ -137,7 +142,9 @@ class Pool:
                 _send(worker.process.stdin, message)
 
     def _ready(self) -> list[_Worker]:
-        """Return the busy workers that have answered, died, or run out of time; wait for the first."""
+        """Return the busy workers that have answered, died, or run out of time; wait for the
+        first.
+        """
         busy = [worker for worker in self._workers if worker.job is not None]
         if not busy:
             return []

@@ -1,8 +1,10 @@
-"""The process in which isolated verifiers judge: `python -m mmrl.isolation_worker LIFE_FD PARENT_PID`.
+"""The process in which isolated verifiers judge: `python -m mmrl.isolation_worker LIFE_FD
+PARENT_PID`.
 
-It reads jobs from standard input and writes verdicts to standard output, one length-prefixed JSON message each. It
-ends when its parent does: at the end of the life pipe, when its parent changes, and in any case a second after
-the time limit of a judgement, by a timer that kills it from the kernel's side.
+It reads jobs from standard input and writes verdicts to standard output, one length-prefixed JSON
+message each. It ends when its parent does: at the end of the life pipe, when its parent changes,
+and in any case a second after the time limit of a judgement, by a timer that kills it from the
+kernel's side.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Read numbers from completions: signs, thousands commas, fractions, percent and currency signs, units.
+"""Read numbers from completions: signs, thousands commas, fractions, percent and currency signs,
+units.
 
-Values are decimals, so that a tolerance of 0.1 means what it says; nothing is read from a token that is longer
-than a number can sensibly be.
+Values are decimals, so that a tolerance of 0.1 means what it says; nothing is read from a token
+that is longer than a number can sensibly be.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""The judges of a run, built once per verifier and parameters, and called with many samples at a time."""
+"""The judges of a run, built once per verifier and parameters, and called with many samples at
+a time.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ class Panel:
     """Judges by verifier; those that can hang share one pool of killable processes."""
 
     def __init__(self, *, timeout_s: float = 10.0, memory_mb: int = 2048) -> None:
-        """Remember the limits of one judgement in the pool; the pool starts when it is first needed."""
+        """Remember the limits of one judgement in the pool; the pool starts when it is first
+        needed.
+        """
         self._pool = Pool(timeout_s=timeout_s, memory_mb=memory_mb)
         self._judges: dict[str, JudgeGroups] = {}
 
@@ -77,7 +81,9 @@ def _side_by_side(
 
 
 def term_key(term: VerifierTerm) -> str:
-    """Return what tells one verifier with its parameters from another; the weight does not count."""
+    """Return what tells one verifier with its parameters from another; the weight does not
+    count.
+    """
     return f"{term.name} {json.dumps(plain(term.params), sort_keys=True, default=str)}"
 
 

@@ -1,7 +1,8 @@
-"""Checks the `params` of a verifier against its factory's signature, and lets a number follow a schedule.
+"""Checks the `params` of a verifier against its factory's signature, and lets a number follow a
+schedule.
 
-A mapping where the signature asks for a number is a schedule of such numbers; the judge is then built anew for
-every step of it.
+A mapping where the signature asks for a number is a schedule of such numbers; the judge is then
+built anew for every step of it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Names for the things that a project brings: verifiers, data pipelines, benchmarks.
 
-A name belongs to one file. A name that nobody registered is answered with the nearest one and with all of them.
+A name belongs to one file. A name that nobody registered is answered with the nearest one and with
+all of them.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ class _Entry(Generic[T]):
 
 @dataclass(kw_only=True, slots=True)
 class Registry(Generic[T]):
-    """Values by name, each with the module that registered it; values of unloaded modules do not count."""
+    """Values by name, each with the module that registered it; values of unloaded modules do
+    not count.
+    """
 
     kind: str
     """What a value is called in messages: `verifier`, `benchmark`."""
@@ -68,7 +71,9 @@ class Registry(Generic[T]):
 
 
 def _is_loaded(entry: _Entry[Any]) -> bool:
-    """Tell whether the module is still there; another project's modules leave when projects change."""
+    """Tell whether the module is still there; another project's modules leave when projects
+    change.
+    """
     module = sys.modules.get(entry.module)
     return module is not None and getattr(module, "__file__", None) in (None, str(entry.file))
 

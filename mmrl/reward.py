@@ -1,8 +1,9 @@
 """Verifiers and reward terms: how one is declared, looked up, parametrised and called.
 
-A verifier is a factory whose keyword arguments are the YAML `params` and whose closure judges one `Sample`.
-It returns a float, or a `Verdict`; it raises `NoAnswer` or `BadGold`. Whatever else it raises, and every score
-that is not a finite number, becomes a verdict without a score: 0.0 always means judged and wrong.
+A verifier is a factory whose keyword arguments are the YAML `params` and whose closure judges one
+`Sample`. It returns a float, or a `Verdict`; it raises `NoAnswer` or `BadGold`. Whatever else it
+raises, and every score that is not a finite number, becomes a verdict without a score: 0.0 always
+means judged and wrong.
 """
 
 from __future__ import annotations
@@ -91,17 +92,19 @@ def verifier(
     """Register a factory of judges under its own name; usable bare or with keyword arguments.
 
     Args:
-        factory: Keyword arguments in, a judge of one `Sample` out. Cheap: load models in the first judgement.
+        factory: Keyword arguments in, a judge of one `Sample` out. Cheap: load models in the first
+            judgement.
         modality: What it is meant for, in words, for `mmrl rewards list`.
         paper: Where the rule comes from.
         isolated: True where a judgement can hang or explode; it then runs in the killable pool.
         term: True for shared terms, such as formats, that have no gold answer of their own.
-        gold: How a right completion looks for a row, if not as the row's answer in an `<answer>` tag;
-            parameters of the verifier that it depends on are its keyword arguments, of the same name.
+        gold: How a right completion looks for a row, if not as the row's answer in an `<answer>`
+            tag; parameters of the verifier that it depends on are its keyword arguments, of the
+            same name.
         warm: What an isolated verifier's worker does once before it judges, such as a slow import.
         threads: How many judgements may run at once, where they wait for a network.
-        trusted: Parameters that only the user's own configuration may set, and no data row: addresses,
-            paths, names of environment variables.
+        trusted: Parameters that only the user's own configuration may set, and no data row:
+            addresses, paths, names of environment variables.
     """
     options = {
         "modality": modality,
@@ -122,7 +125,9 @@ def group_reward(
     paper: str = "",
     isolated: bool = False,
 ) -> Any:
-    """Register a factory of judges that see all siblings of a group at once and return one score for each."""
+    """Register a factory of judges that see all siblings of a group at once and return one
+    score for each.
+    """
     options = {"modality": modality, "paper": paper, "isolated": isolated, "term": True}
     return _registering(factory, group=True, gold=gold_of_answer, **options)
 
@@ -148,7 +153,8 @@ def find_verifier(name: str) -> Verifier:
 
 
 def check_row_term(term: VerifierTerm) -> None:
-    """Refuse what a data row must not name: a group term, or a parameter that reaches beyond the sample.
+    """Refuse what a data row must not name: a group term, or a parameter that reaches beyond the
+    sample.
 
     Raises:
         RewardError: it does.
@@ -195,7 +201,8 @@ _loaded: list[Path] = []
 
 
 def check_params(name: str, params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a verifier with their types put right; a number may be a schedule anywhere.
+    """Return the parameters of a verifier with their types put right; a number may be a schedule
+    anywhere.
 
     Raises:
         RewardError: the verifier or a parameter is unknown, or a value does not fit.
@@ -311,9 +318,10 @@ def self_test(rows: Sequence[Row]) -> None:
         errors = check_golds(list(tried.values()), panel).errors
     finally:
         panel.close()
-    if errors:
+    first = next(iter(errors), None)
+    if first is not None:
         more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
-        raise RewardError(f"the verifiers fail their self-test: {errors[0]}{more}")
+        raise RewardError(f"the verifiers fail their self-test: {first}{more}")
 
 
 _ROWS_EACH = 8

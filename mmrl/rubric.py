@@ -1,7 +1,7 @@
 """The stage's rubric: every rollout's verdicts by term, made into one score.
 
-The row's verifiers are the term `accuracy`; the stage adds its terms, with weights that a row may override and
-a schedule may move. A rollout that a term with weight could not judge has no score.
+The row's verifiers are the term `accuracy`; the stage adds its terms, with weights that a row may
+override and a schedule may move. A rollout that a term with weight could not judge has no score.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ EPS = 1e-4
 
 
 class Rubric:
-    """Judges groups of siblings by a stage's `rewards:`. Close it when done: it may hold worker processes."""
+    """Judges groups of siblings by a stage's `rewards:`. Close it when done: it may hold worker
+    processes.
+    """
 
     def __init__(self, config: RewardsConfig, rows: Sequence[Row] = ()) -> None:
         """Check the terms, and the rows' verifiers and weights.
 
         Raises:
-            RewardError: a verifier or parameter is unknown, or a row weighs a term that the stage has not.
+            RewardError: a verifier or parameter is unknown, or a row weighs a term that the stage
+                has not.
         """
         self._config = config
         self._panel = Panel(timeout_s=config.timeout_s, memory_mb=config.memory_mb)
@@ -51,7 +54,8 @@ class Rubric:
     def judge(self, groups: Sequence[Sequence[Sample]]) -> list[list[Verdict]]:
         """Return one verdict per sample of every group of siblings, in the same order.
 
-        `parts` holds the unweighted score of every term, and of what terms are made of as `term/part`.
+        `parts` holds the unweighted score of every term, and of what terms are made of as
+        `term/part`.
         """
         samples_PG = [list(group) for group in groups]
         judged: list[list[dict[str, Verdict]]] = [[{} for _ in group] for group in samples_PG]
@@ -94,7 +98,9 @@ class Rubric:
     def _add_accuracy(
         self, samples_PG: list[list[Sample]], judged: list[list[dict[str, Verdict]]]
     ) -> None:
-        """Judge every sample by its row's verifiers, and put the score where the other terms see it."""
+        """Judge every sample by its row's verifiers, and put the score where the other terms
+        see it.
+        """
         buckets: dict[str, tuple[VerifierTerm, list[tuple[int, int]]]] = {}
         for p, samples in enumerate(samples_PG):
             for g, sample in enumerate(samples):
@@ -143,9 +149,9 @@ def combine(
 ) -> list[float | None]:
     """Return one score per sibling from its scores by term; None stays None.
 
-    `sum` is the weighted sum; `ratio` divides it by the sum of the weights; `gate` is the sum, but 0 where the
-    term `format` has no credit; `normalise` first makes each term's scores, over the judged siblings,
-    (score - mean) / (std + 1e-4) with Bessel's correction.
+    `sum` is the weighted sum; `ratio` divides it by the sum of the weights; `gate` is the sum, but
+    0 where the term `format` has no credit; `normalise` first makes each term's scores, over the
+    judged siblings, (score - mean) / (std + 1e-4) with Bessel's correction.
 
     >>> combine("ratio", [{"accuracy": 1.0, "format": 0.0}], [{"accuracy": 1.0, "format": 0.1}])
     [0.9090909090909091]

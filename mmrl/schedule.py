@@ -1,7 +1,8 @@
-"""Values that change with the progress of a stage, as V-Triune's dynamic IoU threshold does (arXiv 2505.18129).
+"""Values that change with the progress of a stage, as V-Triune's dynamic IoU threshold does (arXiv
+2505.18129).
 
-`{0.0: 0.85, 0.10: 0.95, 0.25: 0.99}` is 0.85 up to and including a tenth of the stage, then 0.95 up to and
-including a quarter, then 0.99.
+`{0.0: 0.85, 0.10: 0.95, 0.25: 0.99}` is 0.85 up to and including a tenth of the stage, then 0.95
+up to and including a quarter, then 0.99.
 """
 
 from __future__ import annotations
@@ -18,14 +19,17 @@ from pydantic_core import core_schema
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """A number, or numbers by share of the stage that is done; usable as the type of a pydantic field.
+    """A number, or numbers by share of the stage that is done; usable as the type of a pydantic
+    field.
 
     >>> Schedule.of({0.0: 0.85, 0.10: 0.95}).at(0.10)
     0.85
     """
 
     starts: tuple[float, ...]
-    """Ascending, the first one 0. A value holds after its start, up to and including the next one."""
+    """Ascending, the first one 0. A value holds after its start, up to and including the next
+    one.
+    """
     values: tuple[float, ...]
     constant: bool = False
     """Given as a plain number, and written back as one."""
@@ -35,7 +39,8 @@ class Schedule:
         """Read a number, a mapping from progress to number, or a schedule.
 
         Raises:
-            ValueError: not numbers, not finite, or keys that are not in [0, 1) with the first one 0.
+            ValueError: not numbers, not finite, or keys that are not in [0, 1) with the first one
+                0.
         """
         if isinstance(given, Schedule):
             return given

@@ -1,4 +1,5 @@
-"""Judge lines of JSON, for `mmrl rewards score`: one verifier call per line, any verifier on any line.
+"""Judge lines of JSON, for `mmrl rewards score`: one verifier call per line, any verifier on any
+line.
 
 A line that cannot be judged says so in its own `status` and `detail`; the others go on.
 """
@@ -33,11 +34,13 @@ class _Request:
 
 
 def score_lines(lines: Iterable[bytes], panel: Panel) -> Iterator[str]:
-    """Return every line, in order, with `score`, `status` and `parts` (and `detail`, where there is one).
+    """Return every line, in order, with `score`, `status` and `parts` (and `detail`, where there
+    is one).
 
     Args:
-        lines: `{"verifier", "params", "answer", "text" or "texts", "progress", "row"}` as JSON. Optional:
-            `length` or `lengths` in tokens (else the words of the text), `accuracy` or `accuracies` for
+        lines: `{"verifier", "params", "answer", "text" or "texts", "progress", "row"}` as JSON.
+            Optional: `length` or `lengths` in tokens (else the words of the text), `accuracy` or
+                `accuracies` for
             terms that depend on it (else the row's verifier, else `exact`, says what is right).
         panel: Where verifiers run.
     """
@@ -136,7 +139,7 @@ def _row(given: Mapping[str, Any], number: int) -> Row:
 
 def _row_verifiers(given: Any) -> tuple[VerifierTerm, ...]:
     listed = given if isinstance(given, list) else [given] if given else []
-    terms = [{"name": term} if isinstance(term, str) else term for term in listed]
+    terms: list[Any] = [{"name": term} if isinstance(term, str) else term for term in listed]
     if not all(isinstance(term, dict) and isinstance(term.get("name"), str) for term in terms):
         raise ValueError("the row's 'verifier' must have a name")
     return tuple(VerifierTerm(name=term["name"], params=term.get("params") or {}) for term in terms)

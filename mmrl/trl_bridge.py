@@ -1,7 +1,8 @@
 """A rubric as a reward function of TRL's GRPOTrainer, for those who stay with TRL.
 
-TRL passes the columns of its data set; the column `id` says which of the rubric's rows a completion answers.
-Siblings are the completions of one call that answer the same row: keep a group's completions on one process.
+TRL passes the columns of its data set; the column `id` says which of the rubric's rows a
+completion answers. Siblings are the completions of one call that answer the same row: keep a
+group's completions on one process.
 """
 
 from __future__ import annotations

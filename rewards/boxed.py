@@ -1,4 +1,5 @@
-r"""Format: the answer in a `\boxed{}`, alone or, as Visual Jigsaw (arXiv 2509.25190) asks, after thinking.
+r"""Format: the answer in a `\boxed{}`, alone or, as Visual Jigsaw (arXiv 2509.25190) asks, after
+thinking.
 
 so \boxed{42} -> 1
 so 42 -> 0

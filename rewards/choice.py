@@ -22,8 +22,8 @@ def choice(
 ) -> Judge:
     """1.0 when the completion means the row's option.
 
-    The row's answer is a letter or an option's text; options come from the parameter, else from the row's
-    `extra` under `choices` or `options`, with or without their letters.
+    The row's answer is a letter or an option's text; options come from the parameter, else from
+    the row's `extra` under `choices` or `options`, with or without their letters.
 
     Args:
         letters: The options' letters, in order.

@@ -5,8 +5,8 @@ no_thinking  the whole completion is the label, letter for letter
 after        the `<answer>` tag, followed by `<reason>`
 adaptive     the `<answer>` tag, with or without `<think>` before it
 
-The score is the accuracy, `parts["format"]` says whether the mode's form was kept; `with_format` adds it, as the
-paper's rewards do except without thinking.
+The score is the accuracy, `parts["format"]` says whether the mode's form was kept; `with_format`
+adds it, as the paper's rewards do except without thinking.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""Do the last lines of the thinking say what the answer says? R1-Reward's consistency (arXiv 2505.02835).
+"""Do the last lines of the thinking say what the answer says? R1-Reward's consistency (arXiv
+2505.02835).
 
-The system's reward is Result * (1 + 0.5 Consistency) + 0.5 Format: weigh this term 0.5, `accuracy` 1 and the format
-0.5. The paper asks a model; this rule reads the last three lines before the answer for an option's letter, a number
-or the answer's words. Its code counts a contradiction as -1 and undecided as 0, its paper 0 for both: `mismatch`.
+The system's reward is Result * (1 + 0.5 Consistency) + 0.5 Format: weigh this term 0.5, `accuracy`
+1 and the format 0.5. The paper asks a model; this rule reads the last three lines before the
+answer for an option's letter, a number or the answer's words. Its code counts a contradiction as
+-1 and undecided as 0, its paper 0 for both: `mismatch`.
 """
 
 from __future__ import annotations

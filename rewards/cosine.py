@@ -1,7 +1,8 @@
 """The cosine reward of "Demystifying Long Chain-of-Thought" (arXiv 2502.03373).
 
-Right answers earn less the longer they are, wrong ones lose less; from `max_length` on both get `exceeded`. Between
-its ends each value follows half a cosine. The defaults are the paper's; TRL's users know 1.0, 0.5, -1.0, -0.5.
+Right answers earn less the longer they are, wrong ones lose less; from `max_length` on both get
+`exceeded`. Between its ends each value follows half a cosine. The defaults are the paper's; TRL's
+users know 1.0, 0.5, -1.0, -0.5.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ TEN = {word: 20 + 10 * index for index, word in enumerate(TENS)}
 
 @verifier
 def count(*, credit: Literal["exact", "relative"] = "exact", whole_text: bool = False) -> Judge:
-    """1.0 when the answer's last whole number is the row's, or 1 - error / gold with relative credit.
+    """1.0 when the answer's last whole number is the row's, or 1 - error / gold with relative
+    credit.
 
     Args:
         credit: All or nothing, or less the farther off, relative to the row's number.

@@ -1,11 +1,13 @@
-"""VL-Cogito's dynamic length reward (arXiv 2507.22607): be about as long as the siblings that are right.
+"""VL-Cogito's dynamic length reward (arXiv 2507.22607): be about as long as the siblings that are
+right.
 
-The target T is the mean length of the right siblings, or `target` where none is right. The paper gives every
-rollout -1 + (1 - cos(pi L / T)) / 2: 0 at the target, -1 for nothing and for twice the target; beyond
-that it stays -1 here, where the plain cosine would rise again.
+The target T is the mean length of the right siblings, or `target` where none is right. The paper
+gives every rollout -1 + (1 - cos(pi L / T)) / 2: 0 at the target, -1 for nothing and for twice the
+target; beyond that it stays -1 here, where the plain cosine would rise again.
 
-The code gives only wrong rollouts a term: between -0.5 and 0 where a sibling is right; half of that, with 0 from
-the target up to `max_length`, where none is; less up to 0.5 for repeating itself (20-grams of words).
+The code gives only wrong rollouts a term: between -0.5 and 0 where a sibling is right; half of
+that, with 0 from the target up to `max_length`, where none is; less up to 0.5 for repeating itself
+(20-grams of words).
 """
 
 from __future__ import annotations
@@ -34,7 +36,8 @@ def dylr(
     Args:
         variant: As the paper prints it, or as the released code computes it.
         target: Length in tokens to aim at where no sibling is right.
-        max_length: The code's limit from which a group without a right answer gets the full penalty.
+        max_length: The code's limit from which a group without a right answer gets the full
+            penalty.
         right: The accuracy from which a sibling counts as right.
     """
     if target <= 0 or max_length <= 0:

@@ -15,7 +15,8 @@ from mmrl.types import Sample, Verdict
 
 @verifier(term=True, paper="TON, arXiv 2505.16854")
 def empty_thought(*, tag: Literal["answer", "action"] = "answer") -> Judge:
-    """1.0 for a thought, which may be empty, and an answer; `parts["skipped"]` says whether it was empty.
+    """1.0 for a thought, which may be empty, and an answer; `parts["skipped"]` says whether it was
+    empty.
 
     Args:
         tag: The block after the thought; TON's GUI tasks write `<action>`.

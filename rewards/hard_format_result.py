@@ -1,4 +1,6 @@
-"""Vision-R1's hard-formatting result reward (arXiv 2503.06749): right form and right answer, or nothing."""
+"""Vision-R1's hard-formatting result reward (arXiv 2503.06749): right form and right answer, or
+nothing.
+"""
 
 from __future__ import annotations
 

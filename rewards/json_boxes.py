@@ -1,7 +1,8 @@
 """Format of detection answers: a JSON list of labelled boxes.
 
-V-Triune's code (arXiv 2505.18129) asks for `<answer>` on a line of its own, once closed on another, and one box
-that can be read: `style: v_triune`. `plain` asks that the answer is a list and every item a labelled box.
+V-Triune's code (arXiv 2505.18129) asks for `<answer>` on a line of its own, once closed on
+another, and one box that can be read: `style: v_triune`. `plain` asks that the answer is a list
+and every item a labelled box.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """LASER-D and LASER-DE (arXiv 2505.15612): the target length depends on how hard the question is.
 
-A group with at least two thirds right is easy, with at least a third medium, else hard; each level has its own target.
-A right answer within it earns the bonus. LASER-DE (`explore`) also gives it to wrong answers that are longer and
-do not repeat themselves. `target_length` estimates a level's target from monitored responses.
+A group with at least two thirds right is easy, with at least a third medium, else hard; each level
+has its own target. A right answer within it earns the bonus. LASER-DE (`explore`) also gives it to
+wrong answers that are longer and do not repeat themselves. `target_length` estimates a level's
+target from monitored responses.
 """
 
 from __future__ import annotations

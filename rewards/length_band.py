@@ -1,7 +1,7 @@
 """A bonus for right answers of a good length.
 
-Video-R1 (arXiv 2503.21776) gives 0.2 to right answers of 320 to 512 tokens when more than one sibling is right;
-EchoInk-R1 (arXiv 2505.04623) uses 160 to 256: `low=160, high=256`.
+Video-R1 (arXiv 2503.21776) gives 0.2 to right answers of 320 to 512 tokens when more than one
+sibling is right; EchoInk-R1 (arXiv 2505.04623) uses 160 to 256: `low=160, high=256`.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-r"""Mathematical equality through math-verify: fractions, roots, intervals, sets, equations, LaTeX or plain.
+r"""Mathematical equality through math-verify: fractions, roots, intervals, sets, equations, LaTeX
+or plain.
 
-V-Triune (arXiv 2505.18129) counts an answer only in `\boxed{}`: `boxed_only`. Symbolic work can take for ever, so
-this verifier runs in the killable pool, whose limits replace math-verify's own alarms; a failure inside is an
-error and not a wrong answer.
+V-Triune (arXiv 2505.18129) counts an answer only in `\boxed{}`: `boxed_only`. Symbolic work can
+take for ever, so this verifier runs in the killable pool, whose limits replace math-verify's own
+alarms; a failure inside is an error and not a wrong answer.
 """
 
 from __future__ import annotations
@@ -80,15 +81,15 @@ def _parsed_gold(gold: str) -> list[Any]:
 def _parsed(reading: str) -> list[Any]:
     import math_verify
 
-    return math_verify.parse(reading, parsing_timeout=None, raise_on_error=True)
+    return math_verify.parse(reading, parsing_timeout=0, raise_on_error=True)
 
 
 def _far_apart(right: list[Any], found: list[Any]) -> bool:
     """Tell whether all values clearly differ in numbers, which is quick to see, unlike equality.
 
-    Symbols take the same arbitrary values on both sides. Sets, equations and whatever else is no plain
-    expression is left to math-verify, and so is what differs by less than a thousandth, or by the factor
-    of a percent sign.
+    Symbols take the same arbitrary values on both sides. Sets, equations and whatever else is no
+    plain expression is left to math-verify, and so is what differs by less than a thousandth, or
+    by the factor of a percent sign.
     """
     from sympy import Expr
 

@@ -1,8 +1,8 @@
 """Mean relative accuracy: how many tolerances, from loose to tight, a number stays within.
 
-VSI-Bench's measure, a reward in SpatialLadder (arXiv 2510.08531): the share of thresholds 0.50, 0.55, ... 0.95
-for which |answer - gold| / |gold| <= 1 - threshold. The paper writes <, the code <=; here `strict` chooses, and
-decimal arithmetic makes the boundaries exact.
+VSI-Bench's measure, a reward in SpatialLadder (arXiv 2510.08531): the share of thresholds 0.50,
+0.55, ... 0.95 for which |answer - gold| / |gold| <= 1 - threshold. The paper writes <, the code
+<=; here `strict` chooses, and decimal arithmetic makes the boundaries exact.
 """
 
 from __future__ import annotations

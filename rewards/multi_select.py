@@ -49,7 +49,9 @@ def _joined(answer: Any) -> str:
 
 
 def _letters(text: str, known: frozenset[str]) -> frozenset[str]:
-    """Return the letters of a bare list such as "a, C" or "AC", else those that stand alone in prose."""
+    """Return the letters of a bare list such as "a, C" or "AC", else those that stand alone in
+    prose.
+    """
     bare = _BETWEEN.sub("", text).upper()
     if bare.isalpha() and frozenset(bare) <= known and len(bare) <= 4 * len(known):
         return frozenset(bare)

@@ -1,7 +1,7 @@
 """A number within a tolerance, compared in decimal arithmetic, so that 0.8 is within 0.1 of 0.7.
 
-Video-R1 (arXiv 2503.21776) rounds to two decimals and wants a decimal point in both or in neither: `decimals=2,
-same_style=true`. EchoInk-R1 (arXiv 2505.04623) only rounds: `decimals=2`.
+Video-R1 (arXiv 2503.21776) rounds to two decimals and wants a decimal point in both or in neither:
+`decimals=2, same_style=true`. EchoInk-R1 (arXiv 2505.04623) only rounds: `decimals=2`.
 """
 
 from __future__ import annotations

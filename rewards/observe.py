@@ -1,7 +1,7 @@
 """Format of Observe-R1 (arXiv 2505.12432): observe, think, answer.
 
-`<observe>...</observe><think>...</think><answer>...</answer>`, with the observation before the thinking or
-inside it, and each tag exactly once, earns half a point.
+`<observe>...</observe><think>...</think><answer>...</answer>`, with the observation before the
+thinking or inside it, and each tag exactly once, earns half a point.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """DAPO's soft punishment of overlong completions (arXiv 2503.14476).
 
-Nothing up to `max_length - cache_length`, then linearly down to -1 at `max_length`, and -1 beyond it.
+Nothing up to `max_length - cache_length`, then linearly down to -1 at `max_length`, and -1 beyond
+it.
 """
 
 from __future__ import annotations

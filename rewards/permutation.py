@@ -1,7 +1,7 @@
 """An order: exactly right, or with credit for the positions that are right.
 
-With `partial=0.2` this is the rule of Visual Jigsaw (arXiv 2509.25190): 1 for the exact order, 0.2 times the share
-of right positions for another true permutation of the same items, 0 for the rest.
+With `partial=0.2` this is the rule of Visual Jigsaw (arXiv 2509.25190): 1 for the exact order, 0.2
+times the share of right positions for another true permutation of the same items, 0 for the rest.
 """
 
 from __future__ import annotations

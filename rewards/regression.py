@@ -1,4 +1,6 @@
-"""A number with credit for closeness, as Video-R1 (arXiv 2503.21776) and EchoInk-R1 (arXiv 2505.04623) give it."""
+"""A number with credit for closeness, as Video-R1 (arXiv 2503.21776) and EchoInk-R1 (arXiv
+2505.04623) give it.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ EPS = 1e-9
 def regression(*, whole_text: bool = False) -> Judge:
     """1 - |answer - gold| / (|gold| + 1e-9), not below 0.
 
-    Video-R1's code adds 1e-9 to the error as well, so that even a right answer is not quite 1; that is left out.
+    Video-R1's code adds 1e-9 to the error as well, so that even a right answer is not quite 1;
+    that is left out.
 
     Args:
         whole_text: Judge the whole completion where it holds neither a tag nor a box.

@@ -1,7 +1,8 @@
-"""Free text against one or several references: ROUGE, ANLS or word error rate, through the kept libraries.
+"""Free text against one or several references: ROUGE, ANLS or word error rate, through the kept
+libraries.
 
-Video-R1 (arXiv 2503.21776) rewards free-form answers with the mean of ROUGE-1, -2 and -L (`rouge`) and OCR with
-1 - WER; EchoInk-R1 (arXiv 2505.04623) rewards free-form answers with ROUGE-L.
+Video-R1 (arXiv 2503.21776) rewards free-form answers with the mean of ROUGE-1, -2 and -L (`rouge`)
+and OCR with 1 - WER; EchoInk-R1 (arXiv 2505.04623) rewards free-form answers with ROUGE-L.
 """
 
 from __future__ import annotations
@@ -41,8 +42,9 @@ def text(
 ) -> Judge:
     """The best score over the row's references, 0 to 1.
 
-    `rouge1`, `rouge2`, `rougeL` are F-measures and `rouge` is their mean; `anls` is 1 - normalised edit distance,
-    or 0 where that distance reaches the threshold; `wer` is 1 - word error rate, not below 0.
+    `rouge1`, `rouge2`, `rougeL` are F-measures and `rouge` is their mean; `anls` is 1 - normalised
+    edit distance, or 0 where that distance reaches the threshold; `wer` is 1 - word error rate,
+    not below 0.
 
     Args:
         metric: What is measured.

@@ -1,8 +1,9 @@
 """Format: thinking in `<think>`, then the answer in `<answer>`, and nothing around them.
 
-Strict is the full match that most systems ask for. V-Triune (arXiv 2505.18129) gives a quarter point for every tag
-that occurs exactly once: its paper counts bare tags (`quarters`), its code tags with their line breaks
-(`quarters_newline`). R1-Reward (arXiv 2505.02835) allows nothing between the two blocks (`between: nothing`).
+Strict is the full match that most systems ask for. V-Triune (arXiv 2505.18129) gives a quarter
+point for every tag that occurs exactly once: its paper counts bare tags (`quarters`), its code
+tags with their line breaks (`quarters_newline`). R1-Reward (arXiv 2505.02835) allows nothing
+between the two blocks (`between: nothing`).
 """
 
 from __future__ import annotations

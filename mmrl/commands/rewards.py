@@ -72,7 +72,8 @@ def try_(
     check_params(name, given)
     line: dict[str, Any] = {"verifier": name, "params": given, "progress": progress}
     line |= {"answer": _answer(answer), "row": {"extra": _pairs(extra)}}
-    line |= {"texts": texts} if find_verifier(name).group or len(texts) > 1 else {"text": texts[0]}
+    several = find_verifier(name).group or len(texts) > 1
+    line |= {"texts": texts} if several else {"text": "".join(texts)}
     line |= {} if length is None else {"length": length}
     line |= {} if accuracy is None else {"accuracy": accuracy}
     verdict = _scored([json.dumps(line).encode()], timeout_s=10.0, memory_mb=2048)[0]
