@@ -98,7 +98,7 @@ def synthetic(
         of_task = settings(difficulty=levels.get(name, 0.3))
         row_id = f"{name}-{split}-{seed}-{number}"
         rows.append(_row(folder, name, row_id, rng, of_task, paraphrases))
-    shares = slips if isinstance(slips, dict) else dict.fromkeys(TASKS, slips)
+    shares = {**slips} if isinstance(slips, dict) else dict.fromkeys(TASKS, slips)
     yield from with_slips(rows, shares, f"{split}/{seed}")
 
 

@@ -32,8 +32,10 @@ def with_slips(
     taught = []
     for row in rows:
         mistaken = habits.get(_value(row))
-        slips = mistaken is not None and rng.random() < shares.get(row["source"], 0.0)
-        taught.append({**row, "response": rng.choice(traces[mistaken])} if slips else row)
+        if mistaken is not None and rng.random() < shares.get(row["source"], 0.0):
+            taught.append({**row, "response": rng.choice(traces[mistaken])})
+        else:
+            taught.append(row)
     return taught
 
 

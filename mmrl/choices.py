@@ -107,8 +107,8 @@ _ARTICLE = re.compile(
 )
 _CUE = re.compile(
     r"\b(?:answer|option|choice|letter|is|be|are|think|believe|choose|pick|select|say|guess|likely|"
-    r"probably|so|thus|hence|therefore|go with|conclude)\W{1,4}(?:(?:the|correct|right|option|choice|"
-    r"letter|answer)\s+){0,4}[(\[{]?$",
+    r"probably|so|thus|hence|therefore|go with|conclude)\W{1,4}"
+    r"(?:(?:the|correct|right|option|choice|letter|answer)\s+){0,4}[(\[{]?$",
     re.IGNORECASE,
 )
 _END_CUE = re.compile(

@@ -126,8 +126,8 @@ def load_stage_rows(
 def _check_launch(run: Run) -> None:
     if run.launch.processes > 1:
         raise ConfigError(
-            f"launch.processes: {run.launch.processes} were asked for, and this version trains in one; "
-            "use launch=local"
+            f"launch.processes: {run.launch.processes} were asked for, and this version trains in "
+            "one; use launch=local"
         )
 
 

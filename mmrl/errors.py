@@ -1,8 +1,12 @@
-"""The errors that a person can cause and repair: one line each, in the person's own words, exit code 2."""
+"""The errors that a person can cause and repair: one line each, in the person's own words, exit
+code 2.
+"""
 
 
 class UserError(Exception):
-    """A mistake in what the user gave. The message says what, where, what was found and what to do."""
+    """A mistake in what the user gave. The message says what, where, what was found and what to
+    do.
+    """
 
     exit_code = 2
 

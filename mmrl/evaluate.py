@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from mmrl.batch import micro_batches
-from mmrl.config.schema import Stage
+from mmrl.config.schema import GrpoStage, SftStage
 from mmrl.engines.hf import sample
 from mmrl.model import Policy
 from mmrl.prompt import Prompts
@@ -44,7 +44,7 @@ def evaluate(
     rows: Sequence[Row],
     prompts: Prompts,
     rubric: Rubric,
-    stage: Stage,
+    stage: SftStage | GrpoStage,
     *,
     on_rows: Callable[[int], None] = lambda count: None,
 ) -> Evaluation:

@@ -64,11 +64,11 @@ class Pool:
         Args:
             timeout_s: Wall time of one judgement.
             memory_mb: Memory that a worker may take on top of what it has when it is warm.
-            processes: Workers; by default one per core that this process may use, at most 8.
+            processes: Workers; by default this process's share of the cores, at most 8.
         """
         self._timeout_s = timeout_s
         self._memory_mb = memory_mb
-        self._processes = processes or min(8, len(os.sched_getaffinity(0)))
+        self._processes = processes or _share_of_cores()
         self._names: set[str] = set()
         self._reset()
 
@@ -216,6 +216,14 @@ class Pool:
         with contextlib.suppress(BrokenPipeError):
             _send(process.stdin, _frame({"files": files, **limits}))
         return worker
+
+
+def _share_of_cores() -> int:
+    """Return the cores that this process may use, divided by the training processes beside it."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    cores = len(allowed(0)) if allowed else os.cpu_count() or 1
+    siblings = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return max(1, min(8, cores // max(1, siblings)))
 
 
 def _message(job: Job) -> dict[str, Any]:

@@ -6,15 +6,19 @@
 | `reward/<term>`             | mean unweighted score of a term, such as `accuracy` and `format`  |
 | `reward/unjudged_frac`      | share of rollouts that no verifier could judge                    |
 | `unjudged/<status>`         | how many of them ended as `error`, `timeout`, `bad_gold`          |
-| `group/zero_spread_frac`    | share of groups whose siblings all score the same: they teach nothing |
+| `group/zero_spread_frac`    | share of groups whose siblings all score the same: they teach
+nothing |
 | `completion/count`          | completions in the step                                           |
 | `completion/length`         | mean tokens of a completion                                       |
 | `completion/cut_frac`       | share of completions that reached the length limit                |
-| `source/<source>/reward`    | `reward/mean` of one source; `accuracy`, `count` and `unjudged` likewise |
+| `source/<source>/reward`    | `reward/mean` of one source; `accuracy`, `count` and `unjudged`
+likewise |
 | `policy/loss`, `policy/kl`  | the loss, and the k3 estimate of the divergence from the reference |
 | `policy/entropy`            | mean entropy of the token distributions that were sampled from    |
-| `policy/clip_frac`          | share of tokens whose ratio was clipped; `policy/ratio_max` the largest one |
-| `optim/lr`, `optim/grad_norm` | learning rate; norm of the gradient before clipping               |
+| `policy/clip_frac`          | share of tokens whose ratio was clipped; `policy/ratio_max` the
+largest one |
+| `optim/lr`, `optim/grad_norm` | learning rate; norm of the gradient before clipping
+|
 | `tokens`                    | completion tokens that training has seen since the run began      |
 """
 

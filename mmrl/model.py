@@ -69,7 +69,7 @@ def load_policy(config: ModelConfig, *, seed: int, weights: Path | None = None) 
     else:
         model, processor = _load(config, str(weights or config.path))
     # An update at a rate of 1e-6 is smaller than bfloat16 can hold, so weights are float32.
-    model.to(device=_device(config.device), dtype=torch.float32)
+    model.float().to(_device(config.device))
     # checkpoints are loaded for inference, in which mode activations are not checkpointed
     model.train()
     if config.gradient_checkpointing:

@@ -84,4 +84,4 @@ def show(report: dict[str, Any], columns: list[str], screen: Screen) -> None:
 
 def percent(value: float | None) -> str:
     """An accuracy as a person reads it."""
-    return "–" if value is None else f"{100 * value:.0f} %"
+    return "-" if value is None else f"{100 * value:.0f} %"

@@ -38,7 +38,8 @@ def accuracy_table(
     heads = "".join(f"<th class=number>{text(heading)}</th>" for heading in moments.values())
     change = "<th class=number>change, points</th>" if len(moments) > 1 else ""
     return (
-        f"<div class=wide-table><table class=accuracy><thead><tr><th>held-out accuracy, %</th>{heads}{change}"
+        "<div class=wide-table><table class=accuracy><thead><tr><th>held-out accuracy, %</th>"
+        f"{heads}{change}"
         f"<th class=scale><span>0</span><span>50</span><span>100</span></th></tr></thead>"
         f"{''.join(bodies)}</table></div>"
     )

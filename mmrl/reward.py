@@ -60,8 +60,8 @@ class Verifier:
 
     @property
     def summary(self) -> str:
-        """The first line of the factory's docstring."""
-        return (inspect.getdoc(self.factory) or "").partition("\n")[0]
+        """The first sentence or two of the factory's docstring, as one line."""
+        return " ".join((inspect.getdoc(self.factory) or "").partition("\n\n")[0].split())
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:

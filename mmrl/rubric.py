@@ -86,11 +86,12 @@ class Rubric:
                 self._panel.add(term)
             except RewardError as error:
                 raise RewardError(f"row {row.id!r}: {error}") from error
+        known = self._config.terms
         for key in row.reward:
-            if key not in self._config.terms:
+            if key not in known:
                 raise RewardError(
-                    f"row {row.id!r}: 'reward' weighs {key!r}{did_you_mean(key, self._config.terms)}; "
-                    f"rewards.terms has: {', '.join(self._config.terms)}"
+                    f"row {row.id!r}: 'reward' weighs {key!r}{did_you_mean(key, known)}; "
+                    f"rewards.terms has: {', '.join(known)}"
                 )
         if ACCURACY in self._config.terms and not row.verifier:
             raise RewardError(f"row {row.id!r} names no verifier")
@@ -182,8 +183,11 @@ def _normalised(scores: Sequence[Mapping[str, float] | None]) -> list[dict[str, 
         key: stdev(c) if len(c) > 1 and min(c) < max(c) else 0.0 for key, c in columns.items()
     }
     return [
-        found
-        and {k: (v - centre[k]) / (spread[k] + EPS) if spread[k] else 0.0 for k, v in found.items()}
+        None
+        if found is None
+        else {
+            k: (v - centre[k]) / (spread[k] + EPS) if spread[k] else 0.0 for k, v in found.items()
+        }
         for found in scores
     ]
 

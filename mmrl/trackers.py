@@ -14,7 +14,9 @@ PROJECT = "mmrl"
 
 
 class Trackers:
-    """The trackers that any stage of a run asks for; each hears the metrics of the stages that do."""
+    """The trackers that any stage of a run asks for; each hears the metrics of the stages that
+    do.
+    """
 
     def __init__(self, run: Run, folder: Path) -> None:
         """Start them.

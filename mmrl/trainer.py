@@ -1,7 +1,7 @@
 """The training loops. Read `train_grpo`: it is the table of contents of mmrl.
 
-GRPO (DeepSeekMath, arXiv 2402.03300): sample a group of completions per prompt, let verifiers judge them, and move the policy towards
-what did better than its siblings.
+GRPO (DeepSeekMath, arXiv 2402.03300): sample a group of completions per prompt, let verifiers judge
+them, and move the policy towards what did better than its siblings.
 """
 
 from __future__ import annotations

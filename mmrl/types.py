@@ -1,4 +1,5 @@
-"""The values that travel the data's way: row -> prompt -> completions -> verdicts -> advantages -> batch.
+"""The values that travel the data's way: row -> prompt -> completions -> verdicts -> advantages ->
+batch.
 
 Shape letters, used as suffixes of tensors and nested lists everywhere in mmrl:
 
@@ -33,7 +34,9 @@ class Medium:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VerifierTerm:
-    """One verifier that a row names, with its parameters and its weight among the row's verifiers."""
+    """One verifier that a row names, with its parameters and its weight among the row's
+    verifiers.
+    """
 
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -47,11 +50,15 @@ class Row:
     id: str
     source: str
     prompt: Sequence[Mapping[str, Any]]
-    """Chat messages; `content` is always a list of parts `{"type": "text", "text": ...}` or `{"type": kind, kind: Medium}`."""
+    """Chat messages; `content` is always a list of parts `{"type": "text", "text": ...}` or
+    `{"type": kind, kind: Medium}`.
+    """
     answer: Any
     verifier: tuple[VerifierTerm, ...]
     reward: Mapping[str, float] = field(default_factory=dict)
-    """Weights that override those of the stage's `rewards:`, by term name; the row's verifiers are the term `accuracy`."""
+    """Weights that override those of the stage's `rewards:`, by term name; the row's verifiers are
+    the term `accuracy`.
+    """
     difficulty: float | None = None
     response: str | None = None
     """A gold reasoning trace, the target of a cold start."""
@@ -73,12 +80,16 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Prompt:
-    """A row after the chat template and the processor, computed once however many completions follow."""
+    """A row after the chat template and the processor, computed once however many completions
+    follow.
+    """
 
     row: Row
     ids: tuple[int, ...]
     media: Mapping[str, Tensor]
-    """The processor's tensors for the model's forward, e.g. `pixel_values`, `image_grid_thw`, `input_features`."""
+    """The processor's tensors for the model's forward, e.g. `pixel_values`, `image_grid_thw`,
+    `input_features`.
+    """
     positions_RT: Tensor
     """Rotary positions, one row per rotary axis (3 for multimodal rotary families, else 1)."""
     media_key: str
@@ -87,7 +98,9 @@ class Prompt:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Completion:
-    """One sampled answer: token ids (the end token included), their log-probs when sampled, and the text."""
+    """One sampled answer: token ids (the end token included), their log-probs when sampled, and the
+    text.
+    """
 
     ids: tuple[int, ...]
     logprobs: tuple[float, ...]
@@ -109,7 +122,9 @@ class Sample:
     """Tokens in the completion."""
     stop: StopReason = "eos"
     accuracy: float | None = None
-    """Score by the row's own verifiers, for terms that depend on it; None before, or where it is not known."""
+    """Score by the row's own verifiers, for terms that depend on it; None before, or where it is
+    not known.
+    """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -128,7 +143,9 @@ class Verdict:
 
 @dataclass(kw_only=True, slots=True)
 class Rollout:
-    """A completion with its verdict. The advantage is filled in when the group's verdicts are known."""
+    """A completion with its verdict. The advantage is filled in when the group's verdicts are
+    known.
+    """
 
     prompt: Prompt
     completion: Completion

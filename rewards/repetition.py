@@ -1,9 +1,9 @@
 """A penalty for repeating oneself, by one of three published rules.
 
 ngram   VL-Cogito (arXiv 2507.22607): minus half the share of 20-grams of words that occurred before
-window  RLPR (arXiv 2506.18254): -1 when some 10 words in a row occur 10 times; words end at white
-space and `_` lines   Visual Jigsaw (arXiv 2509.25190): -0.5 when a line of 7 or more words stands
-more than 3 times in a row
+window  RLPR (arXiv 2506.18254): -1 when some 10 words in a row occur 10 times; `_` ends a word, too
+lines   Visual Jigsaw (arXiv 2509.25190): -0.5 when a line of 7 or more words stands more than 3
+        times in a row
 """
 
 from __future__ import annotations

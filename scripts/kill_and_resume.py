@@ -1,8 +1,10 @@
-"""Kill a run with SIGKILL at random moments, resume it each time, and compare it with a run that was never stopped.
+"""Kill a run with SIGKILL at random moments, resume it each time, and compare it with a run that
+was never stopped.
 
     python scripts/kill_and_resume.py curriculum=quickstart --kills 20 --seed 0 optim.steps=6
 
-Logs, weights, optimizer moments and counters must be the same bytes. Ends with 1 where they are not.
+Logs, weights, optimizer moments and counters must be the same bytes. Ends with 1 where they are
+not.
 """
 
 from __future__ import annotations
@@ -64,9 +66,8 @@ def main() -> int:
     if differing:
         console.print(f"NOT the same: {', '.join(sorted(set(differing)))}; see {folder}")
         return 1
-    console.print(
-        f"{len(kills)} kills in {rounds} runs: logs, weights, moments and counters are the same bytes"
-    )
+    same = "logs, weights, moments and counters are the same bytes"
+    console.print(f"{len(kills)} kills in {rounds} run(s): {same}", highlight=False)
     if not arguments.folder:
         shutil.rmtree(folder)
     return 0
@@ -108,7 +109,15 @@ def _torment(
 
 def _start(here: Path, overrides: list[str], mode: str) -> subprocess.Popen[bytes]:
     here.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, "-m", "mmrl", "--project", str(find_project()), "train", f"out={RUN}"]
+    command = [
+        sys.executable,
+        "-m",
+        "mmrl",
+        "--project",
+        str(find_project()),
+        "train",
+        f"out={RUN}",
+    ]
     root = Path(__file__).resolve().parents[1]
     paths = [str(root), *filter(None, [os.environ.get("PYTHONPATH")])]
     with (here / "output.txt").open(mode) as output:

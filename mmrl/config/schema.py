@@ -137,8 +137,8 @@ class RolloutConfig(Section):
     group_size: int = Field(default=8, ge=2)
     """Completions per prompt; one completion has no siblings to be compared with."""
     max_batch: int = Field(default=512, ge=1)
-    """Most completions decoded together; smaller saves memory for the key-value cache. Groups are not
-    split, so one group is the least."""
+    """Most completions decoded together; smaller saves memory for the key-value cache. Groups are
+    not split, so one group is the least."""
     max_new_tokens: int = Field(default=256, ge=1)
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)

@@ -195,7 +195,7 @@ def _image_processor() -> Any:
 
 
 def _video_processor() -> Any:
-    from transformers import Qwen2VLVideoProcessor
+    from transformers.models.qwen2_vl.video_processing_qwen2_vl import Qwen2VLVideoProcessor
 
     return Qwen2VLVideoProcessor(
         size={"shortest_edge": 56 * 56, "longest_edge": 448 * 448}, cap_pixels_per_frame=False

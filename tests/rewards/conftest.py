@@ -27,7 +27,9 @@ def row() -> Callable[..., Row]:
 
 @pytest.fixture
 def judge() -> Callable[..., Verdict]:
-    """Judge one completion by a verifier's name: `judge("exact", answer, text, extra=..., **params)`."""
+    """Judge one completion by a verifier's name: `judge("exact", answer, text, extra=...,
+    **params)`.
+    """
 
     def run(name, answer, text, *, progress=0.0, length=0, accuracy=None, extra=None, **params):
         sample = sample_of(

@@ -5,17 +5,39 @@ import pytest
 CHOICES = {"choices": ["dog", "cat", "chair", "table"]}
 
 SENTENCES = [
-    "C", "C.", "(C)", "The answer is C.", "C. chair", "**C**", "Answer: C",
-    "A chair is visible, so the answer is C.", "According to the video, the answer is C",
-    "Based on the frames, I think it is C", "Both B and D are wrong, so C",
-    "Option C is correct because A and B are not visible.", "The answer is C, not A.",
-    "A or C, but most likely C", "chair", "It is a chair.", "<answer>C</answer>", r"\boxed{C}", "c",
-]  # fmt: skip
+    "C",
+    "C.",
+    "(C)",
+    "The answer is C.",
+    "C. chair",
+    "**C**",
+    "Answer: C",
+    "A chair is visible, so the answer is C.",
+    "According to the video, the answer is C",
+    "Based on the frames, I think it is C",
+    "Both B and D are wrong, so C",
+    "Option C is correct because A and B are not visible.",
+    "The answer is C, not A.",
+    "A or C, but most likely C",
+    "chair",
+    "It is a chair.",
+    "<answer>C</answer>",
+    r"\boxed{C}",
+    "c",
+]
 MORE = [
-    "C) chair", r"\boxed{\text{C}}", "The correct answer is option (C)", "the answer is c.", "C, because it has legs",
-    "It isn't A or B. C seems right", "(C) is right; (A) and (B) are wrong", "C\n\nIt has legs", "Not A but C",
-    "<think>A or B</think> C", "Options: A, B, C, D. The answer is C",
-]  # fmt: skip
+    "C) chair",
+    r"\boxed{\text{C}}",
+    "The correct answer is option (C)",
+    "the answer is c.",
+    "C, because it has legs",
+    "It isn't A or B. C seems right",
+    "(C) is right; (A) and (B) are wrong",
+    "C\n\nIt has legs",
+    "Not A but C",
+    "<think>A or B</think> C",
+    "Options: A, B, C, D. The answer is C",
+]
 
 
 @pytest.mark.parametrize("text", SENTENCES + MORE)
@@ -27,9 +49,21 @@ def test_an_ordinary_sentence_is_read_as_its_option(judge, text):
 
 @pytest.mark.parametrize(
     "text",
-    ["", "I cannot determine the answer.", "A or C", "The answer is C or D", "<answer>A, B, C, D</answer>",
-     "C/D", "E", "It is not a chair", "<think>C", "none of them", "C is wrong", "A and C are correct"],
-)  # fmt: skip
+    [
+        "",
+        "I cannot determine the answer.",
+        "A or C",
+        "The answer is C or D",
+        "<answer>A, B, C, D</answer>",
+        "C/D",
+        "E",
+        "It is not a chair",
+        "<think>C",
+        "none of them",
+        "C is wrong",
+        "A and C are correct",
+    ],
+)
 def test_a_refusal_or_a_hedge_is_no_answer(judge, text):
     verdict = judge("choice", "C", text, extra=CHOICES)
     assert (verdict.score, verdict.status) == (0.0, "no_answer")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -62,11 +63,20 @@ def statuses(pool: Pool, *deeds: str) -> list[tuple[float | None, str]]:
 def test_a_hung_or_broken_judgement_leaves_its_neighbours_unharmed(pool):
     statuses(pool, "good", "good")
     begin = time.monotonic()
-    found = statuses(pool, "good", "sleep", "good", "spin", "crash", "bad", "print", "memory", "good")
+    found = statuses(
+        pool, "good", "sleep", "good", "spin", "crash", "bad", "print", "memory", "good"
+    )
     assert found == [
-        (1.0, "ok"), (None, "timeout"), (1.0, "ok"), (None, "timeout"), (None, "error"), (0.0, "ok"),
-        (1.0, "ok"), (None, "error"), (1.0, "ok"),
-    ]  # fmt: skip
+        (1.0, "ok"),
+        (None, "timeout"),
+        (1.0, "ok"),
+        (None, "timeout"),
+        (None, "error"),
+        (0.0, "ok"),
+        (1.0, "ok"),
+        (None, "error"),
+        (1.0, "ok"),
+    ]
     assert time.monotonic() - begin < 15
 
 
@@ -110,6 +120,25 @@ def test_a_forked_child_has_workers_of_its_own(pool):
         os._exit(0 if good else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert statuses(pool, "good") == before
+
+
+def test_a_daemonic_process_such_as_a_data_loaders_may_use_a_pool(pool):
+    def child(found) -> None:
+        found.put(statuses(pool, "good", "bad"))
+
+    context = multiprocessing.get_context("fork")
+    found = context.SimpleQueue()
+    process = context.Process(target=child, args=(found,), daemon=True)
+    process.start()
+    assert found.get() == [(1.0, "ok"), (0.0, "ok")]
+    process.join()
+
+
+def test_training_processes_on_one_machine_share_its_cores(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(12)))
+    for world, workers in (("1", 8), ("4", 3), ("64", 1)):
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", world)
+        assert Pool()._processes == workers
 
 
 PARENT = """

@@ -130,8 +130,15 @@ def test_overlong_completions_are_punished_softly(length, expected):
 
 @pytest.mark.parametrize(
     ("length", "accuracy", "expected"),
-    [(0, 1.0, 2.0), (8192, 1.0, 1.5), (0, 0.0, -10.0), (8192, 0.0, -5.0), (16384, 1.0, -10.0), (4096, 1.0, 2 - (1 - cos(pi / 4)) / 2)],
-)  # fmt: skip
+    [
+        (0, 1.0, 2.0),
+        (8192, 1.0, 1.5),
+        (0, 0.0, -10.0),
+        (8192, 0.0, -5.0),
+        (16384, 1.0, -10.0),
+        (4096, 1.0, 2 - (1 - cos(pi / 4)) / 2),
+    ],
+)
 def test_the_cosine_reward_runs_from_end_to_end(length, accuracy, expected):
     assert score("cosine", length, accuracy) == pytest.approx(expected)
 

@@ -13,11 +13,19 @@ from mmrl.types import Row, VerifierTerm
 @pytest.mark.parametrize(
     ("gold", "text", "partial", "score"),
     [
-        ("AC", "A,C", 0.5, 1.0), ("AC", "A", 0.5, 0.5), ("AC", "A,B", 0.5, 0.0), ("AC", "C A", 0.5, 1.0),
-        ("A,B", "B,A", 0.0, 1.0), ("A,B", "a, B, A", 0.0, 1.0), ("A,B", "A", 0.0, 0.0), ("A,B", "A", 0.2, 0.2),
-        (["A", "C"], "A and C", 0.0, 1.0), ("AC", "I think A, C", 0.0, 1.0), ("AC", "A, B, C, D", 0.5, 0.0),
+        ("AC", "A,C", 0.5, 1.0),
+        ("AC", "A", 0.5, 0.5),
+        ("AC", "A,B", 0.5, 0.0),
+        ("AC", "C A", 0.5, 1.0),
+        ("A,B", "B,A", 0.0, 1.0),
+        ("A,B", "a, B, A", 0.0, 1.0),
+        ("A,B", "A", 0.0, 0.0),
+        ("A,B", "A", 0.2, 0.2),
+        (["A", "C"], "A and C", 0.0, 1.0),
+        ("AC", "I think A, C", 0.0, 1.0),
+        ("AC", "A, B, C, D", 0.5, 0.0),
     ],
-)  # fmt: skip
+)
 def test_multi_select_wants_the_set_whatever_its_order(judge, gold, text, partial, score):
     verdict = judge("multi_select", gold, f"<answer>{text}</answer>", partial=partial)
     assert verdict.score == score
@@ -31,12 +39,24 @@ def test_multi_select_without_letters_is_no_answer(judge):
 @pytest.mark.parametrize(
     ("gold", "text", "loose", "strict"),
     [
-        (100, 100, 1.0, 1.0), (100, 95, 1.0, 0.9), (100, 92, 0.9, 0.9), (100, 90, 0.9, 0.8), (100, 80, 0.7, 0.6),
-        (100, 77, 0.6, 0.6), (100, 50, 0.1, 0.0), (100, 49, 0.0, 0.0), ("4.0", "3.2", 0.7, 0.6), (10, 12, 0.7, 0.6),
-        (10, 15, 0.1, 0.0), (10, 16, 0.0, 0.0), (4, 3, 0.6, 0.5), (0, 0, 1.0, 1.0), (0, 1, 0.0, 0.0),
+        (100, 100, 1.0, 1.0),
+        (100, 95, 1.0, 0.9),
+        (100, 92, 0.9, 0.9),
+        (100, 90, 0.9, 0.8),
+        (100, 80, 0.7, 0.6),
+        (100, 77, 0.6, 0.6),
+        (100, 50, 0.1, 0.0),
+        (100, 49, 0.0, 0.0),
+        ("4.0", "3.2", 0.7, 0.6),
+        (10, 12, 0.7, 0.6),
+        (10, 15, 0.1, 0.0),
+        (10, 16, 0.0, 0.0),
+        (4, 3, 0.6, 0.5),
+        (0, 0, 1.0, 1.0),
+        (0, 1, 0.0, 0.0),
         (-100, -95, 1.0, 0.9),
     ],
-)  # fmt: skip
+)
 def test_mean_relative_accuracy_counts_the_tolerances_that_are_kept(
     judge, gold, text, loose, strict
 ):
@@ -57,10 +77,17 @@ def test_regression_gives_credit_for_closeness(judge, gold, text, score):
 @pytest.mark.parametrize(
     ("gold", "text", "exact", "relative"),
     [
-        (3, "3", 1.0, 1.0), (3, "three", 1.0, 1.0), (21, "twenty-one cats", 1.0, 1.0), (40, "Forty", 1.0, 1.0),
-        (3, "about 4", 0.0, 2 / 3), (3, "9", 0.0, 0.0), (0, "1", 0.0, 0.0), (0, "zero", 1.0, 1.0), ("12", "twelve", 1.0, 1.0),
+        (3, "3", 1.0, 1.0),
+        (3, "three", 1.0, 1.0),
+        (21, "twenty-one cats", 1.0, 1.0),
+        (40, "Forty", 1.0, 1.0),
+        (3, "about 4", 0.0, 2 / 3),
+        (3, "9", 0.0, 0.0),
+        (0, "1", 0.0, 0.0),
+        (0, "zero", 1.0, 1.0),
+        ("12", "twelve", 1.0, 1.0),
     ],
-)  # fmt: skip
+)
 def test_a_count_may_be_in_digits_or_in_words(judge, gold, text, exact, relative):
     assert judge("count", gold, f"<answer>{text}</answer>").score == exact
     found = judge("count", gold, f"<answer>{text}</answer>", credit="relative").score
@@ -76,9 +103,15 @@ def test_a_count_that_is_no_whole_number_is_no_answer(judge):
 @pytest.mark.parametrize(
     ("metric", "score"),
     # the (4 of 6 and 4 of 5 unigrams), (1 of 5 and 1 of 4 bigrams), longest common subsequence 4
-    [("rouge1", 8 / 11), ("rouge2", 2 / 9), ("rougeL", 8 / 11), ("rouge", (8 / 11 + 2 / 9 + 8 / 11) / 3),
-     ("wer", 1 - 2 / 6), ("anls", 1 - 7 / 22)],
-)  # fmt: skip
+    [
+        ("rouge1", 8 / 11),
+        ("rouge2", 2 / 9),
+        ("rougeL", 8 / 11),
+        ("rouge", (8 / 11 + 2 / 9 + 8 / 11) / 3),
+        ("wer", 1 - 2 / 6),
+        ("anls", 1 - 7 / 22),
+    ],
+)
 def test_text_is_measured_as_the_metric_says(judge, metric, score):
     gold, text = "the cat sat on the mat", "<answer>the cat on a mat</answer>"
     assert judge("text", gold, text, metric=metric).score == pytest.approx(score)
@@ -130,11 +163,26 @@ def test_a_class_label_is_judged_by_its_mode(judge, text, params, score):
 
 
 MATH = [
-    ("42", "42", 1.0), ("0.5", r"\frac{1}{2}", 1.0), ("42", "42 apples", 1.0), ("5", "5x", 0.0), ("5", "x = 5", 1.0),
-    (r"\frac{\pi}{3}", "pi/3", 1.0), ("1000", "1,000", 1.0), (r"\{1,2\}", r"\{2,1\}", 1.0), ("12 cm^2", "12", 1.0),
-    (r"\sqrt{8}", r"2\sqrt{2}", 1.0), ("yes", "Yes", 1.0), ("42", "43", 0.0), ("42", r"The answer is \boxed{42}", 1.0),
-    ("x^2-1", "(x-1)(x+1)", 1.0), ("50", "50\\%", 1.0), ("x^2-1", "x^2+1", 0.0), ("(1,2)", "(1,3)", 0.0), ("1", "", 0.0), ("sqrt(2)/2", r"\frac{1}{\sqrt{2}}", 1.0),
-]  # fmt: skip
+    ("42", "42", 1.0),
+    ("0.5", r"\frac{1}{2}", 1.0),
+    ("42", "42 apples", 1.0),
+    ("5", "5x", 0.0),
+    ("5", "x = 5", 1.0),
+    (r"\frac{\pi}{3}", "pi/3", 1.0),
+    ("1000", "1,000", 1.0),
+    (r"\{1,2\}", r"\{2,1\}", 1.0),
+    ("12 cm^2", "12", 1.0),
+    (r"\sqrt{8}", r"2\sqrt{2}", 1.0),
+    ("yes", "Yes", 1.0),
+    ("42", "43", 0.0),
+    ("42", r"The answer is \boxed{42}", 1.0),
+    ("x^2-1", "(x-1)(x+1)", 1.0),
+    ("50", "50\\%", 1.0),
+    ("x^2-1", "x^2+1", 0.0),
+    ("(1,2)", "(1,3)", 0.0),
+    ("1", "", 0.0),
+    ("sqrt(2)/2", r"\frac{1}{\sqrt{2}}", 1.0),
+]
 
 
 def math_rows(golds, **params) -> list[Row]:
@@ -209,13 +257,19 @@ def test_the_self_test_stops_verifiers_that_cannot_tell_right_from_wrong():
 @pytest.mark.parametrize(
     ("name", "params", "answers"),
     [
-        ("exact", {}, ["a", "b"]), ("choice", {}, ["A", "B"]), ("multi_select", {}, ["AB", "BC"]),
-        ("number", {}, ["1", "2.5"]), ("mra", {}, [1, 2]), ("regression", {}, [1, 2.5]),
-        ("math", {"boxed_only": True}, ["1", "x"]), ("text", {"metric": "rouge"}, ["a b", ["c d", "e"]]),
-        ("class_label", {"mode": "no_thinking"}, ["cat", "dog"]), ("count", {}, [3, "four"]),
+        ("exact", {}, ["a", "b"]),
+        ("choice", {}, ["A", "B"]),
+        ("multi_select", {}, ["AB", "BC"]),
+        ("number", {}, ["1", "2.5"]),
+        ("mra", {}, [1, 2]),
+        ("regression", {}, [1, 2.5]),
+        ("math", {"boxed_only": True}, ["1", "x"]),
+        ("text", {"metric": "rouge"}, ["a b", ["c d", "e"]]),
+        ("class_label", {"mode": "no_thinking"}, ["cat", "dog"]),
+        ("count", {}, [3, "four"]),
         ("permutation", {}, [[1, 2, 3], [3, 2, 1]]),
     ],
-)  # fmt: skip
+)
 def test_every_outcome_verifier_passes_its_own_self_test(name, params, answers):
     term = VerifierTerm(name=name, params=params)
     self_test(

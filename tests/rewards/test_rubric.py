@@ -84,8 +84,10 @@ def test_several_verifiers_of_a_row_are_averaged_by_weight():
     verdict = judged({"accuracy": {}}, [RIGHT], row=row)[0]
     assert verdict.score == pytest.approx((3 * 1 + 0.5) / 4)
     assert dict(verdict.parts) == {
-        "accuracy": verdict.score, "accuracy/exact": 1.0, "accuracy/half": 0.5
-    }  # fmt: skip
+        "accuracy": verdict.score,
+        "accuracy/exact": 1.0,
+        "accuracy/half": 0.5,
+    }
 
 
 def test_a_term_that_cannot_be_judged_leaves_the_rollout_without_a_score():
@@ -118,9 +120,14 @@ def test_a_group_term_that_returns_too_few_scores_is_an_error_for_all():
 
 @pytest.mark.parametrize(
     ("a", "f", "accuracy", "form", "final"),
-    [(1, 0.1, 1, 0, 0.909091), (1, 0.1, 0, 1, 0.090909), (0.9, 0.1, 0.5, 1, 0.55), (1, 0, 1, 0, 1.0),
-     (1, 0.5, 0.4, 1, 0.6)],
-)  # fmt: skip
+    [
+        (1, 0.1, 1, 0, 0.909091),
+        (1, 0.1, 0, 1, 0.090909),
+        (0.9, 0.1, 0.5, 1, 0.55),
+        (1, 0, 1, 0, 1.0),
+        (1, 0.5, 0.4, 1, 0.6),
+    ],
+)
 def test_the_ratio_is_v_triunes(a, f, accuracy, form, final):
     scores, weights = {"accuracy": accuracy, "format": form}, {"accuracy": a, "format": f}
     assert combine("ratio", [scores], [weights])[0] == pytest.approx(final, abs=1e-6)

@@ -42,9 +42,23 @@ def test_a_schedule_is_written_back_as_it_was_given():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{}, {0.1: 1}, {0.0: 1, 1.0: 2}, {0.0: 1, -0.5: 2}, {0.0: "x"}, {0.0: True}, {"a": 1},
-     {0.0: float("nan")}, {0.0: 1, "0": 2}, 10**400, "0.5", None, [1], float("inf")],
-)  # fmt: skip
+    [
+        {},
+        {0.1: 1},
+        {0.0: 1, 1.0: 2},
+        {0.0: 1, -0.5: 2},
+        {0.0: "x"},
+        {0.0: True},
+        {"a": 1},
+        {0.0: float("nan")},
+        {0.0: 1, "0": 2},
+        10**400,
+        "0.5",
+        None,
+        [1],
+        float("inf"),
+    ],
+)
 def test_what_is_not_a_schedule_is_refused(wrong):
     with pytest.raises(ValidationError):
         Term.model_validate({"threshold": wrong})

@@ -110,12 +110,16 @@ STRICT = "<think>x</think><answer>1</answer>"
         ("<think>x</think>\n<answer>1</answer>", {"between": "nothing"}, 0.0),
         ("<think>\nx\n</think>\n<answer>\n1\n</answer>", {"credit": "quarters_newline"}, 1.0),
         (STRICT, {"credit": "quarters_newline"}, 0.0),
-        ("<think>\nx\n</think>\n<answer>\n1\n</answer>\n</answer>", {"credit": "quarters_newline"}, 0.75),
+        (
+            "<think>\nx\n</think>\n<answer>\n1\n</answer>\n</answer>",
+            {"credit": "quarters_newline"},
+            0.75,
+        ),
         (STRICT, {"credit": "quarters"}, 1.0),
         ("<think>x</think>1</answer>", {"credit": "quarters"}, 0.75),
         ("<think>", {"once": False}, 0.0),
         ("<think></think><answer></answer>", {"once": False}, 1.0),
     ],
-)  # fmt: skip
+)
 def test_think_answer_gives_all_or_nothing_or_quarters(judge, text, params, score):
     assert judge("think_answer", "1", text, **params).score == score
