@@ -102,6 +102,8 @@ def _request(given: Mapping[str, Any], number: int, panel: Panel) -> _Request:
         raise ValueError("'texts' must be a list of strings")
     row = _row(given, number)
     progress = _field(given, "progress", int | float, 0.0)
+    if not 0 <= progress <= 1:
+        raise ValueError(f"'progress' is {progress:g}, but it is a share from 0 to 1")
     samples = [sample_of(row, text, progress=float(progress)) for text in texts]
     samples = _with_lengths(samples, _several(given, "length", "lengths", len(texts)))
     if found.term and "verifier" not in term.params:

@@ -39,19 +39,21 @@ def test_a_bad_line_says_so_and_the_rest_goes_on(tmp_path, capsys):
         {"verifier": "number", "params": {"treshold": 0.5}, "answer": "1", "text": "1"},
         {"verifier": "exact", "answer": "a"},
         {"verifier": "exact", "answer": "a", "text": 3},
+        {"verifier": "exact", "answer": "a", "text": "a", "progress": 2},
         {"verifier": "majority_vote", "answer": "a", "text": "a"},
         {"verifier": "number", "answer": "many", "text": "<answer>1</answer>"},
         '{"a": ' + "[" * 100_000,
         {"verifier": "exact", "answer": "a", "text": "<answer>a</answer>"},
     )
-    assert [line["status"] for line in found] == ["error"] * 8 + ["bad_gold", "error", "ok"]
-    assert [line["score"] for line in found] == [None] * 10 + [1.0]
+    assert [line["status"] for line in found] == ["error"] * 9 + ["bad_gold", "error", "ok"]
+    assert [line["score"] for line in found] == [None] * 11 + [1.0]
     details = [line.get("detail", "") for line in found]
     assert "line 1 is not JSON" in details[0]
     assert "did you mean 'exact'?" in details[3]
     assert "no parameter 'treshold'" in details[4]
     assert "there is no 'text'" in details[5]
-    assert "'texts', a list" in details[7]
+    assert "'progress' is 2" in details[7]
+    assert "'texts', a list" in details[8]
 
 
 def test_a_group_line_has_texts_and_gets_lists(tmp_path, capsys):
