@@ -27,7 +27,7 @@ from mmrl.project import find_project
 
 RUN = "run"
 """Both runs are called so, in folders of their own, because logs name media by their paths."""
-LOGS = ("metrics.jsonl", "rollouts.jsonl")
+LOGS = ("config.yaml", "metrics.jsonl", "rollouts.jsonl")
 STATE = ("model.safetensors", "optimizer.safetensors", "state.json")
 
 
