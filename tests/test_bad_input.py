@@ -204,3 +204,14 @@ def test_a_picture_for_a_model_that_only_hears_is_one_line(mmrl, project, tmp_pa
     code, lines = mmrl("train", "stage=warm", f"out={tmp_path / 'run'}", *model)
     assert code == 2
     assert lines == ["mmrl: row r0: the prompt has a image, the model takes only audio"]
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "", "-a", ".writing-a"])
+def test_a_stage_whose_name_is_no_name_for_a_folder_is_one_line(mmrl, project, tmp_path, name):
+    path = project / "configs" / "curriculum" / "odd.yaml"
+    path.parent.mkdir()
+    path.write_text(f'stages: {{"{name}": {{stage: cold}}}}\n')
+    code, [line] = mmrl("train", "curriculum=odd", f"out={tmp_path / 'run'}")
+    assert code == 2
+    assert f"stage {name!r}: a stage's name is made of" in line
+    assert not (tmp_path / "run").exists()

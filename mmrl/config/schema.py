@@ -6,6 +6,7 @@ The text under a field is its documentation: `mmrl config keys` prints it.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -310,3 +311,13 @@ class Run(Section):
     seed: int = Field(default=0, ge=0)
     launch: LaunchConfig = LaunchConfig()
     stages: dict[str, AnyStage] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _stage_names(self) -> Run:
+        for name in self.stages:
+            if not re.fullmatch(r"\w[\w.-]*", name):
+                raise ValueError(
+                    f"stage {name!r}: a stage's name is made of letters, digits, '_', '-' and '.' "
+                    "and begins with one of the first three; its checkpoints are called after it"
+                )
+        return self
