@@ -63,13 +63,14 @@ def load_policy(config: ModelConfig, *, seed: int, weights: Path | None = None) 
     logging.disable_progress_bar()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
+    model: Any
     if weights is None and config.tiny is not None:
         model, processor = build_tiny(config.tiny, seed=seed)
         model.set_attn_implementation(config.attention)
     else:
         model, processor = _load(config, str(weights or config.path))
     # An update at a rate of 1e-6 is smaller than bfloat16 can hold, so weights are float32.
-    model.float().to(_device(config.device))
+    model.to(device=_device(config.device), dtype=torch.float32)
     # checkpoints are loaded for inference, in which mode activations are not checkpointed
     model.train()
     if config.gradient_checkpointing:

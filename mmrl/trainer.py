@@ -27,7 +27,14 @@ from mmrl.screen import Bar, Screen
 from mmrl.seeds import derive
 from mmrl.trackers import Trackers
 from mmrl.types import Rollout, Row
-from mmrl.update import Optimizer, update_from_responses, update_from_rollouts
+from mmrl.update import (
+    Optimizer,
+    Scoring,
+    backward,
+    mean_metrics,
+    minibatches,
+    update_from_responses,
+)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -65,6 +72,11 @@ class StageRun:
 def train_grpo(run: StageRun, stage: GrpoStage) -> None:
     """Train until the stage's last step."""
     rollout = stage.rollout
+    scoring = Scoring(
+        temperature=rollout.temperature,
+        max_length=rollout.max_new_tokens,
+        micro_batch=stage.optim.micro_batch,
+    )
     with run.screen.bar(run.name, stage.optim.steps, done=run.step) as bar:
         while run.step < stage.optim.steps:
             seed = begin_step(run)
@@ -78,19 +90,15 @@ def train_grpo(run: StageRun, stage: GrpoStage) -> None:
             rollouts_PG = judge(run.rubric, prompts_P, completions_PG, progress=run.progress)
             run.clock.lap("judge_s")
             fill_advantages(rollouts_PG, stage.algo.advantage)
-            metrics = update_from_rollouts(
-                run.policy,
-                run.reference,
-                run.optimizer,
-                rollouts_PG,
-                stage.algo,
-                step=run.step,
-                temperature=rollout.temperature,
-                max_length=rollout.max_new_tokens,
-            )
+            steps = []
+            for minibatch in minibatches(
+                run.policy, run.reference, rollouts_PG, stage.algo, scoring
+            ):
+                losses = backward(run.policy, minibatch, stage.algo, scoring)
+                steps.append(losses | run.optimizer.step(run.step))
             run.clock.lap("update_s")
             keep_count(run, stage, [item for rollouts_G in rollouts_PG for item in rollouts_G])
-            end_step(run, describe(rollouts_PG) | metrics, bar)
+            end_step(run, describe(rollouts_PG) | mean_metrics(steps), bar)
 
 
 def train_sft(run: StageRun, stage: SftStage) -> None:

@@ -4,7 +4,7 @@ do not change the gradient.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -74,40 +74,106 @@ def learning_rate(config: OptimConfig, step: int) -> float:
     return config.lr
 
 
-def update_from_rollouts(
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scoring:
+    """How completions are scored: as they were sampled, and so many at a time."""
+
+    temperature: float
+    max_length: int
+    """Tokens that a completion may have at most."""
+    micro_batch: int
+    """Most rows in one forward pass."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Minibatch:
+    """The rollouts of one optimizer step."""
+
+    rollouts: tuple[Rollout, ...]
+    old: tuple[Tensor, ...] | None
+    """Log-probs [C] before the first of the steps; None where the policy has not moved since."""
+    reference: tuple[Tensor, ...] | None
+    """Log-probs [C] under the reference; None where there is none."""
+    denominators: Denominators
+
+
+def minibatches(
     policy: Policy,
     reference: Policy | None,
-    optimizer: Optimizer,
     rollouts_PG: Sequence[Sequence[Rollout]],
     algo: AlgoConfig,
-    *,
-    step: int,
-    temperature: float,
-    max_length: int,
-) -> dict[str, float]:
-    """Make `algo.epochs * algo.minibatches` optimizer steps from the rollouts of a training step;
-    return their mean metrics.
+    scoring: Scoring,
+) -> list[Minibatch]:
+    """The optimizer steps of a training step: `algo.epochs` times `algo.minibatches`, of whole
+    groups in order.
     """
     rollouts = [rollout for rollouts_G in rollouts_PG for rollout in rollouts_G]
     size = len(rollouts) // algo.minibatches
     batch_tokens = _tokens(rollouts, algo) / algo.minibatches
-    chunks = [range(start, start + size) for start in range(0, len(rollouts), size)]
     on_policy = algo.epochs == 1 and algo.minibatches == 1
-    score = _Scorer(policy, rollouts, temperature=temperature, most=optimizer.config.micro_batch)
-    old = None if on_policy else score.all(policy)
-    references = None if reference is None else score.all(reference)
-    history: list[dict[str, float]] = []
-    for _ in range(algo.epochs):
-        for chunk in chunks:
-            denominators = Denominators(
-                completions=len(chunk),
-                tokens=_tokens([rollouts[place] for place in chunk], algo),
-                batch_tokens=batch_tokens,
-                max_length=max_length,
+    old = None if on_policy else _score(policy, rollouts, scoring)
+    kept = None if reference is None else _score(reference, rollouts, scoring)
+    steps = []
+    for start in range(0, len(rollouts), size):
+        part = slice(start, start + size)
+        denominators = Denominators(
+            completions=size,
+            tokens=_tokens(rollouts[part], algo),
+            batch_tokens=batch_tokens,
+            max_length=scoring.max_length,
+        )
+        steps.append(
+            Minibatch(
+                rollouts=tuple(rollouts[part]),
+                old=None if old is None else tuple(old[part]),
+                reference=None if kept is None else tuple(kept[part]),
+                denominators=denominators,
             )
-            metrics = _backward(score, chunk, old, references, algo, denominators)
-            history.append(metrics | optimizer.step(step))
-    return {key: sum(metrics[key] for metrics in history) / len(history) for key in history[0]}
+        )
+    return steps * algo.epochs
+
+
+def backward(
+    policy: Policy, minibatch: Minibatch, algo: AlgoConfig, scoring: Scoring
+) -> dict[str, float]:
+    """Add the gradient of the minibatch's loss, and return the loss and what goes with it."""
+    sums = dict.fromkeys(("policy/loss", "policy/kl", "policy/clip_frac", "policy/entropy"), 0.0)
+    ratio_max = 0.0
+    for part in micro_batches(len(minibatch.rollouts), scoring.micro_batch):
+        chosen = minibatch.rollouts[part.start : part.stop]
+        batch = _collate(policy, [r.prompt for r in chosen], [r.completion.ids for r in chosen])
+        device = batch.ids_BT.device
+        logprobs_BC, entropy_BC = completion_logprobs(
+            policy, batch, temperature=scoring.temperature
+        )
+        mask_BC = batch.completion_mask_BC * _teaches(chosen, algo, device)[:, None]
+        old_BC = _padded(minibatch.old, part, logprobs_BC)
+        terms = policy_loss(
+            algo.loss,
+            logprobs_BC=logprobs_BC,
+            old_logprobs_BC=logprobs_BC.detach() if old_BC is None else old_BC,
+            reference_logprobs_BC=_padded(minibatch.reference, part, logprobs_BC),
+            advantages_B=torch.tensor([rollout.advantage for rollout in chosen], device=device),
+            mask_BC=mask_BC,
+            denominators=minibatch.denominators,
+            clip_low=algo.clip_low,
+            clip_high=algo.clip_high,
+            kl_weight=algo.kl_weight,
+            kl_correction=algo.kl_correction,
+        )
+        terms.loss.backward()
+        tokens = max(minibatch.denominators.tokens, 1.0)
+        sums["policy/loss"] += terms.loss.item()
+        sums["policy/kl"] += terms.kl_sum.item() / tokens
+        sums["policy/clip_frac"] += terms.clipped_sum.item() / tokens
+        sums["policy/entropy"] += (entropy_BC * mask_BC).sum().item() / tokens
+        ratio_max = max(ratio_max, terms.ratio_max.item())
+    return sums | {"policy/ratio_max": ratio_max}
+
+
+def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """The mean of each metric over the optimizer steps of a training step."""
+    return {key: sum(metrics[key] for metrics in steps) / len(steps) for key in steps[0]}
 
 
 def update_from_responses(
@@ -134,78 +200,17 @@ def update_from_responses(
     return {"policy/loss": total, **optimizer.step(step)}
 
 
-@dataclass(slots=True)
-class _Scorer:
-    """Collates and scores the rollouts of one training step."""
-
-    policy: Policy
-    rollouts: list[Rollout]
-    temperature: float
-    most: int
-
-    def batch(self, chunk: range) -> Batch:
-        chosen = [self.rollouts[place] for place in chunk]
-        return _collate(self.policy, [r.prompt for r in chosen], [r.completion.ids for r in chosen])
-
-    def all(self, policy: Policy) -> list[Tensor]:
-        """Log-probs of every rollout, each [its length], without gradient."""
-        rows: list[Tensor] = []
-        with torch.no_grad():
-            for chunk in micro_batches(len(self.rollouts), self.most):
-                logprobs_BC, _ = completion_logprobs(
-                    policy, self.batch(chunk), temperature=self.temperature
-                )
-                lengths = (len(self.rollouts[place].completion.ids) for place in chunk)
-                rows += [row_C[:length] for row_C, length in zip(logprobs_BC, lengths, strict=True)]
-        return rows
-
-
-def _backward(
-    score: _Scorer,
-    chunk: range,
-    old: list[Tensor] | None,
-    references: list[Tensor] | None,
-    algo: AlgoConfig,
-    denominators: Denominators,
-) -> dict[str, float]:
-    sums = dict.fromkeys(("policy/loss", "policy/kl", "policy/clip_frac", "policy/entropy"), 0.0)
-    ratio_max = 0.0
-    for part in micro_batches(len(chunk), score.most):
-        places = chunk[part.start : part.stop]
-        batch = score.batch(places)
-        chosen = [score.rollouts[place] for place in places]
-        advantages_B = torch.tensor(
-            [rollout.advantage for rollout in chosen], device=batch.ids_BT.device
-        )
-        logprobs_BC, entropy_BC = completion_logprobs(
-            score.policy, batch, temperature=score.temperature
-        )
-        mask_BC = batch.completion_mask_BC * _teaches(chosen, algo, batch.ids_BT.device)[:, None]
-        terms = policy_loss(
-            algo.loss,
-            logprobs_BC=logprobs_BC,
-            old_logprobs_BC=logprobs_BC.detach()
-            if old is None
-            else _pad([old[p] for p in places], logprobs_BC),
-            reference_logprobs_BC=None
-            if references is None
-            else _pad([references[p] for p in places], logprobs_BC),
-            advantages_B=advantages_B,
-            mask_BC=mask_BC,
-            denominators=denominators,
-            clip_low=algo.clip_low,
-            clip_high=algo.clip_high,
-            kl_weight=algo.kl_weight,
-            kl_correction=algo.kl_correction,
-        )
-        terms.loss.backward()
-        tokens = max(denominators.tokens, 1.0)
-        sums["policy/loss"] += terms.loss.item()
-        sums["policy/kl"] += terms.kl_sum.item() / tokens
-        sums["policy/clip_frac"] += terms.clipped_sum.item() / tokens
-        sums["policy/entropy"] += (entropy_BC * mask_BC).sum().item() / tokens
-        ratio_max = max(ratio_max, terms.ratio_max.item())
-    return sums | {"policy/ratio_max": ratio_max}
+def _score(policy: Policy, rollouts: Sequence[Rollout], scoring: Scoring) -> list[Tensor]:
+    """Log-probs of every completion, each [C], without gradient."""
+    rows: list[Tensor] = []
+    with torch.no_grad():
+        for part in micro_batches(len(rollouts), scoring.micro_batch):
+            chosen = rollouts[part.start : part.stop]
+            batch = _collate(policy, [r.prompt for r in chosen], [r.completion.ids for r in chosen])
+            logprobs_BC, _ = completion_logprobs(policy, batch, temperature=scoring.temperature)
+            lengths = (len(rollout.completion.ids) for rollout in chosen)
+            rows += [row_C[:length] for row_C, length in zip(logprobs_BC, lengths, strict=True)]
+    return rows
 
 
 def _teaches(rollouts: Sequence[Rollout], algo: AlgoConfig, device: torch.device) -> Tensor:
@@ -218,9 +223,11 @@ def _tokens(rollouts: Sequence[Rollout], algo: AlgoConfig) -> float:
     return float(sum(len(rollout.completion.ids) for rollout in taught))
 
 
-def _pad(rows: list[Tensor], like_BC: Tensor) -> Tensor:
+def _padded(rows: Sequence[Tensor] | None, part: range, like_BC: Tensor) -> Tensor | None:
+    if rows is None:
+        return None
     padded_BC = torch.zeros_like(like_BC)
-    for place, row_C in enumerate(rows):
+    for place, row_C in enumerate(rows[part.start : part.stop]):
         padded_BC[place, : len(row_C)] = row_C
     return padded_BC
 

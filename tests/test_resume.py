@@ -158,7 +158,7 @@ WRITING = {
 WARM = {
     "before the first rollouts": (mmrl.trainer, "sample", 1, "before"),
     "with rollouts sampled": (mmrl.trainer, "sample", 2, "after"),
-    "with weights changed and nothing logged": (mmrl.trainer, "update_from_rollouts", 2, "after"),
+    "with weights changed and nothing logged": (mmrl.trainer, "mean_metrics", 2, "before"),
     "with rollouts logged and no metrics": (mmrl.trainer, "end_step", 1, "before"),
     "after a step without a checkpoint": (mmrl.trainer, "end_step", 3, "after"),
     "in the evaluation amid the stage": (mmrl.trainer, "evaluate", 1, "after"),

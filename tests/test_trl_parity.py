@@ -19,7 +19,7 @@ from mmrl.model import Policy, load_policy, save_policy
 from mmrl.prompt import Prompts
 from mmrl.rollout import fill_advantages
 from mmrl.types import Completion, Prompt, Rollout, Verdict
-from mmrl.update import update_from_rollouts
+from mmrl.update import Scoring, backward, mean_metrics, minibatches
 
 TEXTS = ("How many?", "What colour is the left shape?", "Find x.", "Which of the two is first?")
 SCORES_PG = [
@@ -129,8 +129,7 @@ def _rollouts(prompts_P: list[Prompt]) -> list[list[Rollout]]:
 class _Recorder:
     """Keeps each gradient and moves the weights by seeded noise instead, the same on both sides."""
 
-    def __init__(self, model: torch.nn.Module, micro_batch: int = 3) -> None:
-        self.config = SimpleNamespace(micro_batch=micro_batch)
+    def __init__(self, model: torch.nn.Module) -> None:
         self.gradients: list[dict[str, torch.Tensor]] = []
         self._model = model
         self._generator = torch.Generator().manual_seed(1)
@@ -148,6 +147,14 @@ class _Recorder:
         return {}
 
 
+def update_from_rollouts(policy, reference, optimizer, rollouts_PG, algo, scoring):
+    """The optimizer steps of a training step, as the trainer makes them."""
+    steps = minibatches(policy, reference, rollouts_PG, algo, scoring)
+    return mean_metrics(
+        [backward(policy, minibatch, algo, scoring) | optimizer.step(0) for minibatch in steps]
+    )
+
+
 def _ours(checkpoint, rollouts_PG, algo: AlgoConfig, temperature: float) -> SimpleNamespace:
     policy = _build(checkpoint)
     reference = _build(checkpoint) if algo.kl_weight else None
@@ -156,12 +163,10 @@ def _ours(checkpoint, rollouts_PG, algo: AlgoConfig, temperature: float) -> Simp
     metrics = update_from_rollouts(
         policy,
         reference,
-        recorder,  # pyright: ignore[reportArgumentType]
+        recorder,
         rollouts_PG,
         algo,
-        step=0,
-        temperature=temperature,
-        max_length=MAX_LENGTH,
+        Scoring(temperature=temperature, max_length=MAX_LENGTH, micro_batch=3),
     )
     rollouts = [rollout for rollouts_G in rollouts_PG for rollout in rollouts_G]
     return SimpleNamespace(

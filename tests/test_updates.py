@@ -14,7 +14,7 @@ from mmrl.loss import LossName
 from mmrl.model import load_policy
 from mmrl.prompt import Prompts
 from mmrl.types import Completion, Rollout, Verdict
-from mmrl.update import update_from_responses, update_from_rollouts
+from mmrl.update import Scoring, backward, mean_metrics, minibatches, update_from_responses
 
 LOSSES = get_args(LossName)
 QUESTIONS = (
@@ -79,6 +79,14 @@ class _Keeper:
         return {}
 
 
+def update_from_rollouts(policy, reference, optimizer, rollouts_PG, algo, scoring):
+    """The optimizer steps of a training step, as the trainer makes them."""
+    steps = minibatches(policy, reference, rollouts_PG, algo, scoring)
+    return mean_metrics(
+        [backward(policy, minibatch, algo, scoring) | optimizer.step(0) for minibatch in steps]
+    )
+
+
 def _update(policy, rollouts_PG, micro_batch: int, reference=None, **algo):
     keeper = _Keeper(policy, micro_batch)
     algo = AlgoConfig(kl_weight=0.0 if reference is None else 0.3, **algo)
@@ -88,9 +96,7 @@ def _update(policy, rollouts_PG, micro_batch: int, reference=None, **algo):
         keeper,
         rollouts_PG,
         algo,
-        step=0,
-        temperature=1.0,
-        max_length=MAX_LENGTH,
+        Scoring(temperature=1.0, max_length=MAX_LENGTH, micro_batch=micro_batch),
     )
     return metrics, keeper.gradients
 
