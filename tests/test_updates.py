@@ -11,7 +11,7 @@ import torch
 
 from mmrl.config.schema import AlgoConfig, MediaConfig, ModelConfig
 from mmrl.loss import LossName
-from mmrl.model import load_policy
+from mmrl.model import load_policy, save_policy
 from mmrl.prompt import Prompts
 from mmrl.types import Completion, Rollout, Verdict
 from mmrl.update import Scoring, backward, mean_metrics, minibatches, update_from_responses
@@ -213,3 +213,26 @@ def test_the_cold_start_loss_is_the_mean_cross_entropy_of_response_tokens(
     logits[:, list(policy.banned_ids)] = float("-inf")
     expected = torch.nn.functional.cross_entropy(logits, torch.tensor(response)).item()
     assert metrics["policy/loss"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_activation_checkpointing_changes_memory_and_nothing_else(
+    policy, rollouts_PG, tmp_path, monkeypatch
+):
+    """Also for weights from a folder, which are loaded in the mode of inference."""
+    save_policy(policy, tmp_path)
+    config = ModelConfig(
+        family="qwen2_5_omni", path=str(tmp_path), device="cpu", gradient_checkpointing=True
+    )
+    saving = load_policy(config, seed=0)
+    calls = []
+    layers = [m for m in saving.model.modules() if hasattr(m, "_gradient_checkpointing_func")]
+    for layer in layers:
+        counted = layer._gradient_checkpointing_func
+        monkeypatch.setattr(
+            layer,
+            "_gradient_checkpointing_func",
+            lambda *arguments, counted=counted: calls.append(1) or counted(*arguments),
+        )
+    expected = _update(policy, rollouts_PG, 64, loss="grpo")
+    _close(_update(saving, rollouts_PG, 64, loss="grpo"), expected)
+    assert calls
