@@ -14,6 +14,7 @@ nothing |
 | `source/<source>/reward`    | `reward/mean` of one source; `accuracy`, `count` and `unjudged`
 likewise |
 | `policy/loss`, `policy/kl`  | the loss, and the k3 estimate of the divergence from the reference |
+| `policy/taught_tokens`      | tokens with a share in the gradient, per optimizer step           |
 | `policy/entropy`            | mean entropy of the token distributions that were sampled from    |
 | `policy/clip_frac`          | share of tokens whose ratio was clipped; `policy/ratio_max` the
 largest one |

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 import torch
 from torch import Tensor
@@ -42,6 +43,11 @@ class Optimizer:
         Raises:
             FloatingPointError: the gradient is not finite; the weights are left as they were.
         """
+        for parameter in self._parameters:
+            # Moments move on alike whether a batch held no sound, or none that taught; what never
+            # had a gradient stays as it was loaded.
+            if parameter.grad is None and parameter in self.adamw.state:
+                parameter.grad = torch.zeros_like(parameter)
         norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.grad_clip)
         if not torch.isfinite(norm):
             raise FloatingPointError(
@@ -90,6 +96,7 @@ class Minibatch:
     """The rollouts of one optimizer step."""
 
     rollouts: tuple[Rollout, ...]
+    """Those with a share in the gradient; the denominators count all."""
     old: tuple[Tensor, ...] | None
     """Log-probs [C] before the first of the steps; None where the policy has not moved since."""
     reference: tuple[Tensor, ...] | None
@@ -106,27 +113,29 @@ def minibatches(
 ) -> list[Minibatch]:
     """The optimizer steps of a training step: `algo.epochs` times `algo.minibatches`, of whole
     groups in order.
+
+    A completion whose term is zero whatever the policy does, as all of a group that agrees, is not
+    run through the model at all: the gradient is the same without it.
     """
     rollouts = [rollout for rollouts_G in rollouts_PG for rollout in rollouts_G]
     size = len(rollouts) // algo.minibatches
     batch_tokens = _tokens(rollouts, algo) / algo.minibatches
     on_policy = algo.epochs == 1 and algo.minibatches == 1
-    old = None if on_policy else _score(policy, rollouts, scoring)
-    kept = None if reference is None else _score(reference, rollouts, scoring)
     steps = []
     for start in range(0, len(rollouts), size):
-        part = slice(start, start + size)
+        part = rollouts[start : start + size]
+        taught = tuple(r for r in part if _teaches(r, algo))
         denominators = Denominators(
             completions=size,
-            tokens=_tokens(rollouts[part], algo),
+            tokens=_tokens(part, algo),
             batch_tokens=batch_tokens,
             max_length=scoring.max_length,
         )
         steps.append(
             Minibatch(
-                rollouts=tuple(rollouts[part]),
-                old=None if old is None else tuple(old[part]),
-                reference=None if kept is None else tuple(kept[part]),
+                rollouts=taught,
+                old=None if on_policy else _score(policy, taught, scoring),
+                reference=None if reference is None else _score(reference, taught, scoring),
                 denominators=denominators,
             )
         )
@@ -137,8 +146,8 @@ def backward(
     policy: Policy, minibatch: Minibatch, algo: AlgoConfig, scoring: Scoring
 ) -> dict[str, float]:
     """Add the gradient of the minibatch's loss, and return the loss and what goes with it."""
-    sums = dict.fromkeys(("policy/loss", "policy/kl", "policy/clip_frac", "policy/entropy"), 0.0)
-    ratio_max = 0.0
+    loss, kl, clipped, entropy, ratio_max = 0.0, 0.0, 0.0, 0.0, 0.0
+    tokens = sum(len(rollout.completion.ids) for rollout in minibatch.rollouts)
     for part in micro_batches(len(minibatch.rollouts), scoring.micro_batch):
         chosen = minibatch.rollouts[part.start : part.stop]
         batch = _collate(policy, [r.prompt for r in chosen], [r.completion.ids for r in chosen])
@@ -146,7 +155,7 @@ def backward(
         logprobs_BC, entropy_BC = completion_logprobs(
             policy, batch, temperature=scoring.temperature
         )
-        mask_BC = batch.completion_mask_BC * _teaches(chosen, algo, device)[:, None]
+        mask_BC = batch.completion_mask_BC
         old_BC = _padded(minibatch.old, part, logprobs_BC)
         terms = policy_loss(
             algo.loss,
@@ -162,18 +171,26 @@ def backward(
             kl_correction=algo.kl_correction,
         )
         terms.loss.backward()
-        tokens = max(minibatch.denominators.tokens, 1.0)
-        sums["policy/loss"] += terms.loss.item()
-        sums["policy/kl"] += terms.kl_sum.item() / tokens
-        sums["policy/clip_frac"] += terms.clipped_sum.item() / tokens
-        sums["policy/entropy"] += (entropy_BC * mask_BC).sum().item() / tokens
+        loss += terms.loss.item()
+        kl += terms.kl_sum.item() / tokens
+        clipped += terms.clipped_sum.item() / tokens
+        entropy += (entropy_BC * mask_BC).sum().item() / tokens
         ratio_max = max(ratio_max, terms.ratio_max.item())
-    return sums | {"policy/ratio_max": ratio_max}
+    metrics = {"policy/loss": loss, "policy/taught_tokens": float(tokens)}
+    if not tokens:
+        return metrics
+    return metrics | {
+        "policy/kl": kl,
+        "policy/clip_frac": clipped,
+        "policy/entropy": entropy,
+        "policy/ratio_max": ratio_max,
+    }
 
 
 def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The mean of each metric over the optimizer steps of a training step."""
-    return {key: sum(metrics[key] for metrics in steps) / len(steps) for key in steps[0]}
+    """The mean of each metric over the optimizer steps that have it."""
+    keys = dict.fromkeys(key for metrics in steps for key in metrics)
+    return {key: fmean(metrics[key] for metrics in steps if key in metrics) for key in keys}
 
 
 def update_from_responses(
@@ -200,7 +217,7 @@ def update_from_responses(
     return {"policy/loss": total, **optimizer.step(step)}
 
 
-def _score(policy: Policy, rollouts: Sequence[Rollout], scoring: Scoring) -> list[Tensor]:
+def _score(policy: Policy, rollouts: Sequence[Rollout], scoring: Scoring) -> tuple[Tensor, ...]:
     """Log-probs of every completion, each [C], without gradient."""
     rows: list[Tensor] = []
     with torch.no_grad():
@@ -210,17 +227,20 @@ def _score(policy: Policy, rollouts: Sequence[Rollout], scoring: Scoring) -> lis
             logprobs_BC, _ = completion_logprobs(policy, batch, temperature=scoring.temperature)
             lengths = (len(rollout.completion.ids) for rollout in chosen)
             rows += [row_C[:length] for row_C, length in zip(logprobs_BC, lengths, strict=True)]
-    return rows
+    return tuple(rows)
 
 
-def _teaches(rollouts: Sequence[Rollout], algo: AlgoConfig, device: torch.device) -> Tensor:
-    cut = [algo.mask_truncated and rollout.completion.stop == "length" for rollout in rollouts]
-    return torch.tensor([0.0 if is_cut else 1.0 for is_cut in cut], device=device)
+def _teaches(rollout: Rollout, algo: AlgoConfig) -> bool:
+    """Whether the rollout has a share in the gradient; a KL term needs every completion."""
+    return _counts(rollout, algo) and (rollout.advantage != 0 or algo.kl_weight > 0)
+
+
+def _counts(rollout: Rollout, algo: AlgoConfig) -> bool:
+    return not (algo.mask_truncated and rollout.completion.stop == "length")
 
 
 def _tokens(rollouts: Sequence[Rollout], algo: AlgoConfig) -> float:
-    taught = (r for r in rollouts if not (algo.mask_truncated and r.completion.stop == "length"))
-    return float(sum(len(rollout.completion.ids) for rollout in taught))
+    return float(sum(len(r.completion.ids) for r in rollouts if _counts(r, algo)))
 
 
 def _padded(rows: Sequence[Tensor] | None, part: range, like_BC: Tensor) -> Tensor | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,9 @@ import pytest
 
 from mmrl.data.rows import parse_rows
 from mmrl.media.writers import write_mp4, write_png, write_wav
+
+# Two test processes whose torch has two threads each stand in each other's way; children inherit it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ import torch
 from mmrl.config.schema import AlgoConfig, MediaConfig, ModelConfig
 from mmrl.loss import LossName
 from mmrl.model import load_policy, save_policy
+from mmrl.policy import completion_logprobs
 from mmrl.prompt import Prompts
 from mmrl.types import Completion, Rollout, Verdict
 from mmrl.update import Scoring, backward, mean_metrics, minibatches, update_from_responses
@@ -236,3 +237,34 @@ def test_activation_checkpointing_changes_memory_and_nothing_else(
     expected = _update(policy, rollouts_PG, 64, loss="grpo")
     _close(_update(saving, rollouts_PG, 64, loss="grpo"), expected)
     assert calls
+
+
+def test_a_group_that_agrees_is_not_run_through_the_model(policy, rollouts_PG, monkeypatch):
+    """Its share in the gradient is zero, so the gradient without it is the same."""
+    agreed = [
+        [dataclasses.replace(rollout, advantage=0.0) for rollout in rollouts_G]
+        if place == 0
+        else list(rollouts_G)
+        for place, rollouts_G in enumerate(rollouts_PG)
+    ]
+    _, skipped = _update(policy, agreed, 64, loss="dapo")
+    with monkeypatch.context() as patch:
+        patch.setattr("mmrl.update._teaches", lambda rollout, algo: True)
+        _, plain = _update(policy, agreed, 64, loss="dapo")
+    torch.testing.assert_close(skipped[0], plain[0], rtol=1e-5, atol=1e-7)
+    seen = []
+    monkeypatch.setattr(
+        "mmrl.update.completion_logprobs",
+        lambda policy, batch, **options: (
+            seen.append(len(batch.ids_BT)) or completion_logprobs(policy, batch, **options)
+        ),
+    )
+    _update(policy, agreed, 64, loss="dapo")
+    assert sum(seen) == sum(len(rollouts_G) for rollouts_G in agreed[1:])
+
+
+def test_when_all_groups_agree_the_weights_stay_and_the_metrics_say_so(policy, rollouts_PG):
+    agreed = [[dataclasses.replace(r, advantage=0.0) for r in group] for group in rollouts_PG]
+    metrics, gradients = _update(policy, agreed, 64, loss="dapo")
+    assert metrics == {"policy/loss": 0.0, "policy/taught_tokens": 0.0}
+    assert not gradients[0].any()

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from mmrl.config.schema import ModelConfig
+
 
 @pytest.mark.parametrize(
     ("argument", "line"),
@@ -152,9 +154,8 @@ def test_all_mistakes_are_told_at_once(mistakes):
         (
             "stage/bad.yaml",
             "{defaults: [toy/grpo], model: tiny}",
-            "model: must be a section with the keys family, path, tiny, revision, dtype, attention, "
-            "device, freeze, gradient_checkpointing, trust_remote_code, got 'tiny' "
-            "(configs/stage/bad.yaml)",
+            f"model: must be a section with the keys {', '.join(ModelConfig.model_fields)}, "
+            "got 'tiny' (configs/stage/bad.yaml)",
         ),
         (
             "stage/bad.yaml",
