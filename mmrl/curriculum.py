@@ -56,7 +56,8 @@ def train(loaded: LoadedRun, screen: Screen | None = None) -> Path:
         resume_run_folder(run.out) if loaded.resume else create_run_folder(run.out, dump_run(run))
     )
     try:
-        _say_where_it_stands(run, folder, screen)
+        for warning in folder.warnings:
+            screen.say(f"mmrl: {warning}")
         began = time.perf_counter()
         rows = {
             name: load_stage_rows(name, stage, run, folder, screen)
@@ -170,8 +171,10 @@ def _run_stage(
     policy = _load(run, stage, start.folder if start else first_weights)
     for row in (*rows.train, *rows.heldout):
         check_row(row, policy)
-    prompts = _prompts(prompts, policy, stage)
     folder.start()
+    if prompts is None:
+        _say_where_it_stands(folder, screen)
+    prompts = _prompts(prompts, policy, stage)
     with (
         Rubric(stage.rewards, rows.train) as rubric,
         Rubric(RewardsConfig(), rows.heldout) as heldout_rubric,
@@ -214,9 +217,7 @@ def _go_on(stage_run: StageRun, start: Checkpoint) -> None:
     stage_run.rollouts, stage_run.unjudged = start.state.rollouts, start.state.unjudged
 
 
-def _say_where_it_stands(run: Run, folder: RunFolder, screen: Screen) -> None:
-    for warning in folder.warnings:
-        screen.say(f"mmrl: {warning}")
+def _say_where_it_stands(folder: RunFolder, screen: Screen) -> None:
     if folder.checkpoints:
         last = folder.checkpoints[-1].state
         screen.say(f"resuming {folder.path} after step {last.step} of stage {last.stage}")

@@ -88,6 +88,7 @@ class Bar:
     task: int
     done: int
     _began: float = field(default_factory=time.monotonic)
+    _spoke: bool = False
 
     def advance(
         self,
@@ -100,10 +101,13 @@ class Bar:
         self.done += count
         numbers = numbers_line(metrics or {}, tokens_per_second)
         self.progress.update(self.task, advance=count, numbers=numbers)  # type: ignore[arg-type]
+        if self.screen.console.is_terminal:
+            return
         now = time.monotonic()
-        if not self.screen.console.is_terminal and (
-            now - self.screen._said > _QUIET_SECONDS or self.done == self.total
-        ):
+        # What was over soon needs no line of its own, unless it has numbers to tell.
+        last = self.done == self.total and (self._spoke or bool(metrics))
+        if last or now - max(self.screen._said, self._began) > _QUIET_SECONDS:
+            self._spoke = True
             self.screen._said = now
             self.screen.say(f"{self.title} {self.done}/{self.total}  {numbers}")
 
