@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from mmrl.answer import BadGold
-from mmrl.reading import Box, finite, read_box
 from mmrl.types import Row
+from mmrl.verify.reading import Box, finite, read_box
 
 Space = Literal["pixel", "norm1000", "unit"]
 Size = tuple[float, float]

@@ -22,7 +22,7 @@ from mmrl.errors import ConfigError, DataError, RunError
 from mmrl.families import FAMILIES
 from mmrl.model import Policy, load_policy
 from mmrl.prompt import Prompts, check_kinds, check_row
-from mmrl.report import write_report
+from mmrl.reporting.report import write_report
 from mmrl.reward import self_test
 from mmrl.rubric import Rubric
 from mmrl.run_folder import RunFolder, create_run_folder, resume_run_folder

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmrl.answer import BadGold, NoAnswer, extract, tagged
 from mmrl.errors import RewardError
-from mmrl.params import Factory, builder, typed
+from mmrl.judging.params import Factory, builder, typed
 from mmrl.project import find_project, import_modules
 from mmrl.registry import Registry
 from mmrl.types import Row, Sample, StopReason, Verdict, VerifierTerm
@@ -306,7 +306,7 @@ def self_test(rows: Sequence[Row]) -> None:
         RewardError: a verifier does not give 1.0 to a gold answer, or as much to all others.
     """
     from mmrl.data.golds import check_golds
-    from mmrl.panel import Panel, term_key
+    from mmrl.judging.panel import Panel, term_key
 
     few: dict[str, list[Row]] = {}
     for row in rows:

@@ -13,7 +13,7 @@ from typing import Literal
 
 from mmrl.config.schema import RewardsConfig
 from mmrl.errors import RewardError
-from mmrl.panel import Panel, term_key
+from mmrl.judging.panel import Panel, term_key
 from mmrl.registry import did_you_mean
 from mmrl.reward import check_row_term
 from mmrl.schedule import Schedule

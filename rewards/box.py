@@ -14,7 +14,6 @@ from __future__ import annotations
 from typing import Literal
 
 from mmrl.answer import BadGold, NoAnswer, answered, tagged
-from mmrl.boxes import giou, iou
 from mmrl.coordinates import (
     Size,
     Space,
@@ -24,10 +23,11 @@ from mmrl.coordinates import (
     spoken_frame,
     spoken_numbers,
 )
-from mmrl.reading import Box, read_box
 from mmrl.reward import Judge, verifier
 from mmrl.schedule import Schedule
 from mmrl.types import Row, Sample, Verdict
+from mmrl.verify.boxes import giou, iou
+from mmrl.verify.reading import Box, read_box
 
 ROUNDING = 1e-9
 """An IoU that misses the threshold by less than this reaches it: the rest is floating point."""

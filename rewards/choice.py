@@ -1,6 +1,7 @@
 """Multiple choice: the completion means the row's option, by letter or by the option's own words.
 
-How a text is read is told in `mmrl.choices`; it gets ordinary sentences right and never guesses.
+How a text is read is told in `mmrl.verify.choices`; it gets ordinary sentences right and never
+guesses.
 """
 
 from __future__ import annotations
@@ -8,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmrl.answer import BadGold, answered, as_text, squash
-from mmrl.choices import Options, letter_of, read
 from mmrl.reward import Judge, verifier
 from mmrl.types import Row, Sample
+from mmrl.verify.choices import Options, letter_of, read
 
 
 @verifier

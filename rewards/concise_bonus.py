@@ -11,9 +11,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmrl.accuracy import is_right, judge_known
 from mmrl.reward import GroupJudge, group_reward
 from mmrl.types import Sample
+from mmrl.verify.accuracy import is_right, judge_known
 
 
 @group_reward(paper="Observe-R1, arXiv 2505.12432")

@@ -9,12 +9,12 @@ answer for an option's letter, a number or the answer's words. Its code counts a
 
 from __future__ import annotations
 
-from mmrl.accuracy import accuracy_of
 from mmrl.answer import NoAnswer, squash
-from mmrl.choices import Options, letter_of, read
-from mmrl.numbers import last_number
 from mmrl.reward import Judge, verifier
 from mmrl.types import Sample, Verdict
+from mmrl.verify.accuracy import accuracy_of
+from mmrl.verify.choices import Options, letter_of, read
+from mmrl.verify.numbers import last_number
 
 
 @verifier(term=True, paper="R1-Reward, arXiv 2505.02835")

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from math import cos, pi
 
-from mmrl.accuracy import is_right
 from mmrl.reward import Judge, verifier
 from mmrl.types import Sample
+from mmrl.verify.accuracy import is_right
 
 
 @verifier(term=True, paper="Demystifying Long CoT, arXiv 2502.03373")

@@ -6,9 +6,9 @@ import re
 from typing import Literal
 
 from mmrl.answer import BadGold, NoAnswer, answered, as_text
-from mmrl.numbers import last_number
 from mmrl.reward import Judge, verifier
 from mmrl.types import Sample
+from mmrl.verify.numbers import last_number
 
 UNITS = [
     "zero",

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmrl.accuracy import is_right, judge_known
 from mmrl.reward import GroupJudge, group_reward
 from mmrl.types import Sample
+from mmrl.verify.accuracy import is_right, judge_known
 
 
 @group_reward(paper="UI-R1, arXiv 2503.21620")

@@ -21,7 +21,10 @@ from typing import Literal
 
 from mmrl.answer import BadGold, NoAnswer, answered, tagged
 from mmrl.coordinates import Frame, Size, Space, box_problem, convert, gold_frame, spoken_frame
-from mmrl.detections import (
+from mmrl.reward import Judge, verifier
+from mmrl.schedule import Schedule
+from mmrl.types import Row, Sample, Verdict
+from mmrl.verify.detections import (
     ROUNDING,
     average_precisions,
     gold_detections,
@@ -30,10 +33,7 @@ from mmrl.detections import (
     overlaps,
     read_detections,
 )
-from mmrl.reading import LabelledBox
-from mmrl.reward import Judge, verifier
-from mmrl.schedule import Schedule
-from mmrl.types import Row, Sample, Verdict
+from mmrl.verify.reading import LabelledBox
 
 Ratio = Literal[
     "iou_max_iou_first", "iou_max_label_first", "iou_completeness", "map", "map50", "map75"

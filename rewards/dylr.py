@@ -17,10 +17,10 @@ from math import cos, pi
 from statistics import fmean
 from typing import Literal
 
-from mmrl.accuracy import is_right, judge_known
-from mmrl.repeats import repeated_share
 from mmrl.reward import GroupJudge, group_reward
 from mmrl.types import Sample
+from mmrl.verify.accuracy import is_right, judge_known
+from mmrl.verify.repeats import repeated_share
 
 
 @group_reward(paper="VL-Cogito, arXiv 2507.22607")

@@ -31,9 +31,9 @@ from mmrl.coordinates import (
     spoken_frame,
     spoken_numbers,
 )
-from mmrl.reading import finite, read_list
 from mmrl.reward import Judge, verifier
 from mmrl.types import Row, Sample, Verdict
+from mmrl.verify.reading import finite, read_list
 
 ROUNDING = 1e-9
 POINTING = ("click", "long_press", "tap", "double_click", "right_click", "hover")

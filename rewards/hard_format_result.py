@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import re
 
-from mmrl.accuracy import is_right
 from mmrl.reward import Judge, verifier
 from mmrl.types import Sample
+from mmrl.verify.accuracy import is_right
 
 _GAP = re.compile(r"</think>\s*<answer>")
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")

@@ -19,9 +19,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from mmrl.answer import BadGold, NoAnswer, answered, tagged
-from mmrl.reading import is_permutation, read_integers
 from mmrl.reward import Judge, verifier
 from mmrl.types import Row, Sample, Verdict
+from mmrl.verify.reading import is_permutation, read_integers
 
 _ALONE = re.compile(r"(?<![A-Za-z0-9])[A-Z](?![A-Za-z0-9])")
 

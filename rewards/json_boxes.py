@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Literal
 
 from mmrl.answer import after_thinking
-from mmrl.detections import read_detections
-from mmrl.reading import json_boxes as boxes_of
-from mmrl.reading import read_list
 from mmrl.reward import Judge, verifier
 from mmrl.types import Sample
+from mmrl.verify.detections import read_detections
+from mmrl.verify.reading import json_boxes as boxes_of
+from mmrl.verify.reading import read_list
 
 
 @verifier(modality="image", term=True, paper="V-Triune, arXiv 2505.18129")

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Literal
 
 from mmrl.answer import answered, as_text, question_text
-from mmrl.chat import Chat, ChatError, Endpoint
-from mmrl.reading import read_numbers
 from mmrl.reward import Judge, verifier
 from mmrl.types import Sample
+from mmrl.verify.chat import Chat, ChatError, Endpoint
+from mmrl.verify.reading import read_numbers
 
 URL, MODEL, KEY = "MMRL_JUDGE_URL", "MMRL_JUDGE_MODEL", "MMRL_JUDGE_KEY"
 _LINE = "-----"

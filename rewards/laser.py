@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mmrl.accuracy import is_right
 from mmrl.reward import Judge, verifier
 from mmrl.types import Sample
+from mmrl.verify.accuracy import is_right
 
 
 @verifier(term=True, paper="LASER, arXiv 2505.15612")

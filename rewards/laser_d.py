@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from mmrl.accuracy import is_right, judge_known
-from mmrl.repeats import has_close_repeats
 from mmrl.reward import GroupJudge, group_reward
 from mmrl.types import Sample
+from mmrl.verify.accuracy import is_right, judge_known
+from mmrl.verify.repeats import has_close_repeats
 
 Level = Literal["easy", "medium", "hard"]
 ROLLOUTS = 8

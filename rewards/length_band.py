@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmrl.accuracy import accuracy_of, judge_known
 from mmrl.reward import GroupJudge, group_reward
 from mmrl.types import Sample
+from mmrl.verify.accuracy import accuracy_of, judge_known
 
 
 @group_reward(paper="Video-R1, arXiv 2503.21776")

@@ -16,9 +16,9 @@ from decimal import Decimal
 from typing import Literal
 
 from mmrl.answer import NoAnswer, answered, squash
-from mmrl.numbers import to_decimal
 from mmrl.reward import GroupJudge, group_reward
 from mmrl.types import Sample, Verdict
+from mmrl.verify.numbers import to_decimal
 
 
 @group_reward(paper="MM-UPT, arXiv 2505.22453")

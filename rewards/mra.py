@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from mmrl.answer import BadGold, NoAnswer, answered, as_text
-from mmrl.numbers import last_number
 from mmrl.reward import Judge, verifier
 from mmrl.types import Sample
+from mmrl.verify.numbers import last_number
 
 THRESHOLDS = (0.50, 0.55, 0.60, 0.65, 0.70, 0.75, 0.80, 0.85, 0.90, 0.95)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from decimal import Decimal
 
 from mmrl.answer import BadGold, NoAnswer, answered, as_text
-from mmrl.numbers import last_number
 from mmrl.reward import Judge, verifier
 from mmrl.types import Sample
+from mmrl.verify.numbers import last_number
 
 
 @verifier

@@ -21,9 +21,9 @@ from mmrl.coordinates import (
     spoken_frame,
     spoken_numbers,
 )
-from mmrl.reading import read_box, read_point
 from mmrl.reward import Judge, verifier
 from mmrl.types import Row, Sample
+from mmrl.verify.reading import read_box, read_point
 
 ROUNDING = 1e-9
 

@@ -3,7 +3,7 @@
 RLPR (arXiv 2506.18254): the mean probability of the reference's tokens in place of the generated
 answer, less their mean without reasoning, at least 0; 0.9 of that and 0.1 for the format. Whoever
 runs the policy puts the numbers into the row's extra as `reference_probabilities` and
-`reference_baseline` (mmrl.reference); a sample without them is an error.
+`reference_baseline` (mmrl.verify.reference); a sample without them is an error.
 
     probabilities .9 .8 .1, baseline .25 -> 0.9 * 0.35 + 0.1 = 0.415, in a wrong format 0.315
 """
@@ -13,8 +13,10 @@ from __future__ import annotations
 from typing import Literal
 
 from mmrl.answer import NoAnswer
-from mmrl.reading import finite
-from mmrl.reference import (
+from mmrl.reward import Judge, verifier
+from mmrl.types import Row, Sample, Verdict
+from mmrl.verify.reading import finite
+from mmrl.verify.reference import (
     BASELINE,
     PROBABILITIES,
     debiased,
@@ -22,8 +24,6 @@ from mmrl.reference import (
     repeats_itself,
     splice,
 )
-from mmrl.reward import Judge, verifier
-from mmrl.types import Row, Sample, Verdict
 
 
 @verifier(term=True, paper="RLPR, arXiv 2506.18254")

@@ -5,9 +5,9 @@
 from __future__ import annotations
 
 from mmrl.answer import BadGold, NoAnswer, answered, as_text
-from mmrl.numbers import last_number
 from mmrl.reward import Judge, verifier
 from mmrl.types import Sample
+from mmrl.verify.numbers import last_number
 
 EPS = 1e-9
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from mmrl.repeats import longest_run_of_lines, most_frequent, repeated_share
 from mmrl.reward import Judge, verifier
 from mmrl.types import Sample
+from mmrl.verify.repeats import longest_run_of_lines, most_frequent, repeated_share
 
 Rule = Literal["ngram", "window", "lines"]
 DEFAULTS: dict[str, tuple[int, int, float]] = {

@@ -14,10 +14,10 @@ import re
 from collections.abc import Sequence
 
 from mmrl.answer import BadGold, NoAnswer, answered
-from mmrl.reading import Span, read_spans
 from mmrl.reward import Judge, verifier
 from mmrl.schedule import Schedule
 from mmrl.types import Row, Sample, Verdict
+from mmrl.verify.reading import Span, read_spans
 
 ROUNDING = 1e-9
 """An overlap that misses the threshold by less than this reaches it: the rest is floating point."""

@@ -14,11 +14,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from mmrl.accuracy import accuracy_of, judge_known
 from mmrl.answer import BadGold
-from mmrl.reading import finite
 from mmrl.reward import GroupJudge, group_reward
 from mmrl.types import Row, Sample
+from mmrl.verify.accuracy import accuracy_of, judge_known
+from mmrl.verify.reading import finite
 
 ROUNDING = 1e-9
 KEY = "shuffled_accuracy"

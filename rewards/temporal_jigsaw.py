@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmrl.answer import BadGold, NoAnswer, answered, as_text, squash
-from mmrl.reading import is_permutation, read_integers
 from mmrl.reward import Judge, verifier
 from mmrl.types import Sample
+from mmrl.verify.reading import is_permutation, read_integers
 
 _BACKWARDS = {
     "backwards": True,

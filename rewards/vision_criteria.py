@@ -23,7 +23,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mmrl.answer import BadGold, NoAnswer, after_thinking
-from mmrl.boxes import assign, giou, iou
 from mmrl.coordinates import (
     Frame,
     Size,
@@ -34,10 +33,11 @@ from mmrl.coordinates import (
     spoken_frame,
     spoken_numbers,
 )
-from mmrl.detections import ROUNDING, gold_detections
-from mmrl.reading import LabelledBox, json_boxes, read_json, read_list, strip_fence
 from mmrl.reward import Judge, verifier
 from mmrl.types import Row, Sample, Verdict
+from mmrl.verify.boxes import assign, giou, iou
+from mmrl.verify.detections import ROUNDING, gold_detections
+from mmrl.verify.reading import LabelledBox, json_boxes, read_json, read_list, strip_fence
 
 Levels = tuple[float, float, float]
 """The least overlap of a valid pair, and below and from which f is 0 and 1."""

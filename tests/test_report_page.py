@@ -10,11 +10,11 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from mmrl.config.schema import Run
-from mmrl.curves import read_history
 from mmrl.errors import RunError
-from mmrl.report import summarise
-from mmrl.report_page import write_page
-from mmrl.report_tables import accuracy_table, time_table
+from mmrl.reporting.curves import read_history
+from mmrl.reporting.page import write_page
+from mmrl.reporting.report import summarise
+from mmrl.reporting.tables import accuracy_table, time_table
 
 HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)>\0\u202egpj\ud800\"'&"
 MINUS = "\u2212"

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from mmrl.config.schema import MediaConfig
-from mmrl.curves import POINTS, Curve, ends, smooth
-from mmrl.markup import duration, text
-from mmrl.media_links import MediaLinks, find_kinds
-from mmrl.media_previews import film_strip, spectrogram
+from mmrl.reporting.curves import POINTS, Curve, ends, smooth
+from mmrl.reporting.markup import duration, text
+from mmrl.reporting.media_links import MediaLinks, find_kinds
+from mmrl.reporting.media_previews import film_strip, spectrogram
 
 
 def test_a_hundred_thousand_steps_make_a_short_curve_with_the_same_mean():

@@ -5,7 +5,7 @@ import tracemalloc
 from pathlib import Path
 
 from mmrl.config.schema import Run
-from mmrl.rollout_cards import find_modalities, read_shown_steps
+from mmrl.reporting.rollout_cards import find_modalities, read_shown_steps
 
 
 def run_of(out: Path) -> Run:

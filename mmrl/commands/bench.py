@@ -18,7 +18,7 @@ def bench() -> None:
 @click.pass_context
 def rewards(ctx: click.Context, names: tuple[str, ...], seconds: float) -> None:
     """Judgements per second of every verifier, or of those NAMED, on one core."""
-    from mmrl.bench import measure
+    from mmrl.judging.bench import measure
 
     load_project(ctx.find_root().obj)
     click.echo(f"{'verifier':20} {'judgements/s':>14}")

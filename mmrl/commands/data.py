@@ -66,7 +66,7 @@ def check(ctx: click.Context, file: Path, arguments: tuple[str, ...], media: boo
     from mmrl.data.check import bad_media
     from mmrl.data.golds import check_golds
     from mmrl.data.rows import sift_rows
-    from mmrl.panel import Panel
+    from mmrl.judging.panel import Panel
 
     load_project(ctx.find_root().obj)
     config = _media_config(arguments)

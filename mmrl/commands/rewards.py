@@ -97,8 +97,8 @@ def score(ctx: click.Context, file: Path, timeout_s: float, memory_mb: int) -> N
     `error`, `timeout` or `bad_gold`, and a "detail"; the exit code is 0 all the same. FILE may be
     `-`, the standard input. --timeout (seconds) and --memory (MB) limit one judgement.
     """
-    from mmrl.panel import Panel
-    from mmrl.scoring import score_lines
+    from mmrl.judging.panel import Panel
+    from mmrl.judging.scoring import score_lines
 
     load_project(ctx.find_root().obj)
     panel = Panel(timeout_s=timeout_s, memory_mb=memory_mb)
@@ -125,8 +125,8 @@ def _write(lines: Any) -> None:
 
 
 def _scored(lines: list[bytes], *, timeout_s: float, memory_mb: int) -> list[dict[str, Any]]:
-    from mmrl.panel import Panel
-    from mmrl.scoring import score_lines
+    from mmrl.judging.panel import Panel
+    from mmrl.judging.scoring import score_lines
 
     panel = Panel(timeout_s=timeout_s, memory_mb=memory_mb)
     try:

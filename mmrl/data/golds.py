@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from mmrl.answer import BadGold
 from mmrl.errors import DataError, RewardError
-from mmrl.panel import Panel, term_key
+from mmrl.judging.panel import Panel, term_key
 from mmrl.reward import check_row_term, gold_of_answer, gold_text, sample_of
 from mmrl.types import Row, Sample, Verdict, VerifierTerm
 

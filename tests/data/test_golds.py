@@ -4,7 +4,7 @@ import pytest
 
 from mmrl.data.golds import check_golds
 from mmrl.data.rows import load_rows
-from mmrl.panel import Panel
+from mmrl.judging.panel import Panel
 
 
 @pytest.fixture

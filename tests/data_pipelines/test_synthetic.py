@@ -22,10 +22,10 @@ from mmrl.data.golds import check_golds
 from mmrl.data.rows import load_rows
 from mmrl.data.sources import build_source
 from mmrl.errors import UserError
+from mmrl.judging.panel import Panel
 from mmrl.media.audio import decode_audio
 from mmrl.media.image import decode_image
 from mmrl.media.video import decode_video
-from mmrl.panel import Panel
 
 LEVELS = (0.0, 0.4, 1.0)
 CONFIG = MediaConfig(video_fps=4)

@@ -6,14 +6,14 @@ import random
 
 import pytest
 
-from mmrl.boxes import giou, iou
 from mmrl.coordinates import Frame, box_problem, convert, spoken_by
 from mmrl.data.golds import check_golds
 from mmrl.errors import RewardError
-from mmrl.panel import Panel
-from mmrl.reading import read_box
+from mmrl.judging.panel import Panel
 from mmrl.reward import build_verifier, gold_text, sample_of
 from mmrl.types import Row, Verdict, VerifierTerm
+from mmrl.verify.boxes import giou, iou
+from mmrl.verify.reading import read_box
 
 
 def judge(text: str, answer, *, progress: float = 0.0, extra=None, **params) -> Verdict:

@@ -14,8 +14,11 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from mmrl.boxes import assign, iou
-from mmrl.detections import (
+from mmrl.errors import RewardError
+from mmrl.reward import build_verifier, sample_of
+from mmrl.types import Row, Verdict
+from mmrl.verify.boxes import assign, iou
+from mmrl.verify.detections import (
     COCO_RECALLS,
     COCO_THRESHOLDS,
     average_precisions,
@@ -24,10 +27,7 @@ from mmrl.detections import (
     overlaps,
     read_detections,
 )
-from mmrl.errors import RewardError
-from mmrl.reading import LabelledBox
-from mmrl.reward import build_verifier, sample_of
-from mmrl.types import Row, Verdict
+from mmrl.verify.reading import LabelledBox
 
 
 def judge(boxes, answer, *, progress: float = 0.0, extra=None, **params) -> Verdict:

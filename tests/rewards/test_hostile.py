@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from mmrl.isolation import Job, Pool
+from mmrl.judging.isolation import Job, Pool
 from mmrl.reward import build_group_reward, build_verifier, describe_verifiers, sample_of
 from mmrl.types import Row, Sample
 
@@ -163,7 +163,7 @@ def test_finding_the_answer_is_linear():
         assert time.process_time() - start < 1, kind
 
 
-MODULES = ("mmrl.answer", "mmrl.numbers", "mmrl.choices", "mmrl.repeats")
+MODULES = ("mmrl.answer", "mmrl.verify.numbers", "mmrl.verify.choices", "mmrl.verify.repeats")
 UNITS = [
     *("a", "A", "1", "9.", "-", "+", " ", "\n", ",", "1,", "1,000,", "e9", "1e", "1/", "^"),
     *("\\", "\\boxed{", "\\frac{1", "\\frac{1}{", "{", "}", "(", "$", "*", "_", "'", "sqrt("),
@@ -196,7 +196,7 @@ def patterns() -> dict[str, re.Pattern[str]]:
 
 
 def test_the_patterns_were_found():
-    assert {"mmrl.choices._WRONG.0", "rewards.class_label._FORMS.3"} <= set(patterns())
+    assert {"mmrl.verify.choices._WRONG.0", "rewards.class_label._FORMS.3"} <= set(patterns())
 
 
 @pytest.mark.parametrize("name", patterns())

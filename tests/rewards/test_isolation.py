@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mmrl.isolation import Job, Pool
+from mmrl.judging.isolation import Job, Pool
 from mmrl.reward import sample_of, verifier
 from mmrl.types import Row, Sample
 
@@ -145,7 +145,7 @@ PARENT = """
 import os, sys, threading, time
 sys.path.insert(0, {folder!r})
 import test_isolation_parent as t
-from mmrl.isolation import Pool
+from mmrl.judging.isolation import Pool
 pool = Pool(timeout_s=300, processes=2)
 threading.Thread(target=lambda: pool.judge(t.jobs("sleep", "sleep")), daemon=True).start()
 while len(pool._workers) < 2 or any(w.job is None for w in pool._workers):

@@ -14,12 +14,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from mmrl.chat import Chat, ChatError, Endpoint
 from mmrl.data.golds import check_golds
 from mmrl.errors import RewardError
-from mmrl.panel import Panel
+from mmrl.judging.panel import Panel
 from mmrl.reward import build_verifier, check_row_term, sample_of
 from mmrl.types import Row, Verdict, VerifierTerm
+from mmrl.verify.chat import Chat, ChatError, Endpoint
 
 Answering = Callable[[BaseHTTPRequestHandler, dict], None]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mmrl.errors import RewardError
-from mmrl.panel import Panel
+from mmrl.judging.panel import Panel
 from mmrl.reward import self_test
 from mmrl.types import Row, VerifierTerm
 

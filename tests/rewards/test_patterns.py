@@ -60,7 +60,7 @@ def patterns() -> dict[str, re.Pattern[str]]:
     """Return the compiled patterns of the perception and pretext judges, and of their reading."""
     describe_verifiers()
     found = {}
-    for name in ("mmrl.reading", *(f"rewards.{file}" for file in FILES)):
+    for name in ("mmrl.verify.reading", *(f"rewards.{file}" for file in FILES)):
         for variable, value in vars(sys.modules[name]).items():
             if isinstance(value, re.Pattern):
                 found[f"{name}.{variable}"] = value
@@ -68,9 +68,11 @@ def patterns() -> dict[str, re.Pattern[str]]:
 
 
 def test_the_patterns_were_found():
-    assert {"mmrl.reading._NUMBER", "rewards.jigsaw._ALONE", "rewards.views._DEGREES"} <= set(
-        patterns()
-    )
+    assert {
+        "mmrl.verify.reading._NUMBER",
+        "rewards.jigsaw._ALONE",
+        "rewards.views._DEGREES",
+    } <= set(patterns())
 
 
 @pytest.mark.parametrize("name", patterns())

@@ -7,7 +7,9 @@ import pytest
 from mmrl.answer import extract
 from mmrl.compat import make_torchvision_importable
 from mmrl.errors import RewardError
-from mmrl.reference import (
+from mmrl.reward import build_verifier, sample_of
+from mmrl.types import Row, Sample, Verdict
+from mmrl.verify.reference import (
     SpreadFilter,
     reference_probabilities,
     repeats_itself,
@@ -15,8 +17,6 @@ from mmrl.reference import (
     token_probabilities,
     with_reference,
 )
-from mmrl.reward import build_verifier, sample_of
-from mmrl.types import Row, Sample, Verdict
 
 GOOD = "<think>2 + 2</think><answer>5</answer>"
 

@@ -13,13 +13,13 @@ from typing import Any
 
 from mmrl.config.dump import dump_run
 from mmrl.config.schema import Run
-from mmrl.curves import History, read_history
-from mmrl.markup import DOT, colour, duration, text
-from mmrl.media_links import MediaLinks
-from mmrl.report import moments
-from mmrl.report_curves import curves_section
-from mmrl.report_tables import accuracy_table, difference, time_table
-from mmrl.rollout_cards import find_modalities, read_shown_steps, show_step
+from mmrl.reporting.curves import History, read_history
+from mmrl.reporting.markup import DOT, colour, duration, text
+from mmrl.reporting.media_links import MediaLinks
+from mmrl.reporting.panels import curves_section
+from mmrl.reporting.report import moments
+from mmrl.reporting.rollout_cards import find_modalities, read_shown_steps, show_step
+from mmrl.reporting.tables import accuracy_table, difference, time_table
 
 _POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; "
@@ -50,7 +50,7 @@ def write_page(folder: Path, run: Run, report: dict[str, Any]) -> None:
     Args:
         folder: The run folder; any of its files may be missing.
         run: Its configuration.
-        report: As `mmrl.report.summarise` returns it.
+        report: As `mmrl.reporting.report.summarise` returns it.
 
     Raises:
         RunError: a log of the run is damaged.
@@ -75,7 +75,7 @@ def write_page(folder: Path, run: Run, report: dict[str, Any]) -> None:
 
 
 def _page(run: Run, headline: str, sections: Mapping[str, str]) -> str:
-    style = files("mmrl").joinpath("report.css").read_text(encoding="utf-8")
+    style = files("mmrl.reporting").joinpath("report.css").read_text(encoding="utf-8")
     links = "".join(f'<a href="#{name.lower()}">{name}</a>' for name in sections)
     body = "\n".join(
         f"<section id={name.lower()}><h2>{name}</h2>\n{content}\n</section>"

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mmrl.errors import RewardError
-from mmrl.isolation import Job, Pool
+from mmrl.judging.isolation import Job, Pool
 from mmrl.reward import (
     Verifier,
     build_group_reward,

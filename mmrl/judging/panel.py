@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from mmrl.isolation import Job, Pool
+from mmrl.judging.isolation import Job, Pool
 from mmrl.reward import build_group_reward, build_verifier, check_params, find_verifier
 from mmrl.schedule import Schedule
 from mmrl.types import Sample, Verdict, VerifierTerm

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrl.config.schema import Run
-from mmrl.curves import read_lines
+from mmrl.reporting.curves import read_lines
 from mmrl.screen import Screen
 
 Accuracies = dict[str, dict[str, float]]
@@ -20,7 +20,7 @@ Accuracies = dict[str, dict[str, float]]
 
 def write_report(folder: Path, run: Run, screen: Screen) -> dict[str, Any]:
     """Write report.json and report.html into the run folder, show the table, return the numbers."""
-    from mmrl.report_page import write_page
+    from mmrl.reporting.page import write_page
 
     report = summarise(folder, run)
     (folder / "report.json").write_text(json.dumps(report, indent=1) + "\n")

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from mmrl.config.schema import Run
-from mmrl.curves import parse_line
-from mmrl.markup import DOT, colour, json_text, text
-from mmrl.media_links import MediaLinks, find_kinds
+from mmrl.reporting.curves import parse_line
+from mmrl.reporting.markup import DOT, colour, json_text, text
+from mmrl.reporting.media_links import MediaLinks, find_kinds
 
 PER_MODALITY = 3
 """Groups shown of each modality in a step."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mmrl.charts import Line, draw
-from mmrl.curves import Curves, Point, ends
-from mmrl.markup import colour, text
+from mmrl.reporting.charts import Line, draw
+from mmrl.reporting.curves import Curves, Point, ends
+from mmrl.reporting.markup import colour, text
 
 MOST_SOURCES = 24
 """Panels of single sources; a run with more says how many are left out."""

@@ -14,7 +14,7 @@ from itertools import islice
 from typing import Any
 
 from mmrl.errors import UserError
-from mmrl.panel import Panel, term_key
+from mmrl.judging.panel import Panel, term_key
 from mmrl.reward import find_verifier, sample_of
 from mmrl.types import Row, Sample, Verdict, VerifierTerm
 

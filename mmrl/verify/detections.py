@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmrl.answer import BadGold, extract
-from mmrl.boxes import iou
-from mmrl.reading import LabelledBox, json_boxes, read_list
+from mmrl.verify.boxes import iou
+from mmrl.verify.reading import LabelledBox, json_boxes, read_list
 
 # The exact doubles of numpy.linspace(0.5, 0.95, 10) and numpy.linspace(0, 1, 101), on which COCO's
 # evaluation compares; a test holds them against numpy.

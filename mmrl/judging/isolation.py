@@ -200,7 +200,7 @@ class Pool:
         path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
         try:
             process = subprocess.Popen(
-                [sys.executable, "-m", "mmrl.isolation_worker", str(end), str(os.getpid())],
+                [sys.executable, "-m", "mmrl.judging.isolation_worker", str(end), str(os.getpid())],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmrl.curves import Point, smooth
+from mmrl.reporting.curves import Point, smooth
 
 _FONT = "system-ui, sans-serif"
 

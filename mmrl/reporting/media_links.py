@@ -12,8 +12,8 @@ from typing import Any
 from urllib.parse import quote
 
 from mmrl.config.schema import MediaConfig
-from mmrl.markup import text
-from mmrl.media_previews import film_strip, spectrogram
+from mmrl.reporting.markup import text
+from mmrl.reporting.media_previews import film_strip, spectrogram
 
 _KINDS = ("image", "video", "audio")
 _INSIDE_DATA = re.compile(r"(image|video|audio): \d+ bytes")

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mmrl.curves import read_lines
-from mmrl.markup import colour, duration, text
+from mmrl.reporting.curves import read_lines
+from mmrl.reporting.markup import colour, duration, text
 
 PHASES = ("prepare", "prompts", "sample", "judge", "update", "eval", "rest")
 """What a stage spends its time on; the rest is logging and waiting."""
@@ -20,7 +20,7 @@ def accuracy_table(
     """Held-out accuracy of each modality, and under it of its tasks.
 
     Args:
-        report: As `mmrl.report.summarise` returns it.
+        report: As `mmrl.reporting.report.summarise` returns it.
         moments: Of each moment with a value: its heading.
         modalities: Of each task: its modality, where it is known.
     """

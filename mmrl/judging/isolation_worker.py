@@ -1,4 +1,4 @@
-"""The process in which isolated verifiers judge: `python -m mmrl.isolation_worker LIFE_FD
+"""The process in which isolated verifiers judge: `python -m mmrl.judging.isolation_worker LIFE_FD
 PARENT_PID`.
 
 It reads jobs from standard input and writes verdicts to standard output, one length-prefixed JSON
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mmrl.errors import RewardError
-from mmrl.isolation import HEADER
+from mmrl.judging.isolation import HEADER
 from mmrl.registry import load_file
 from mmrl.reward import build_group_reward, build_verifier, find_verifier
 from mmrl.types import Row, Sample, Verdict

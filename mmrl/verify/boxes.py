@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from mmrl.reading import Box
+from mmrl.verify.reading import Box
 
 _LARGEST = 1e300
 """Areas above it would overflow when they are added."""

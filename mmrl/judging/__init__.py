@@ -1,0 +1,1 @@
+"""How verifiers are called: their parameters, many samples at a time, in killable processes."""

@@ -1,0 +1,1 @@
+"""What verifiers share: how answers are read from hostile text, and how they are compared."""
