@@ -6,6 +6,7 @@ own gold completion, is right.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from mmrl.reward import (
 )
 from mmrl.types import Row, Sample, Verdict, VerifierTerm
 
+FRESH = 16
+"""Answers that are sent to a worker at a time."""
 GROUP = 8
 """Siblings of a group."""
 THOUGHT = "<think>" + "First I look at the picture, then I count what I see. " * 8 + "</think>"
@@ -92,7 +95,9 @@ def _in_process(found: Verifier, seconds: float) -> Speed:
 
 
 def _isolated(found: Verifier, seconds: float) -> Speed:
-    """Measure one warm worker, with the way there and back."""
+    """Measure one warm worker, with the way there and back, on answers that it never saw before:
+    what it remembers of a text would flatter it.
+    """
     pool = Pool(processes=1)
     pool.add(found.name)
 
@@ -101,11 +106,17 @@ def _isolated(found: Verifier, seconds: float) -> Speed:
         return [verdicts[0] for verdicts in pool.judge(jobs)]
 
     try:
-        samples = _right_and_wrong(found, lambda sample: judge([sample])[0]) * 8
+        samples = _right_and_wrong(found, lambda sample: judge([sample])[0])
         if not samples:
             return Speed(name=found.name, per_second=None, note=NO_EXAMPLE)
-        rate = _rate(lambda: judge(samples), seconds) * len(samples)
-        return Speed(name=found.name, per_second=rate, note="in one warm worker")
+        row, numbers = samples[0].row, itertools.count(1000)
+
+        def judge_fresh() -> None:
+            texts = [f"{THOUGHT}<answer>{next(numbers)}</answer>" for _ in range(FRESH)]
+            judge([sample_of(row, text) for text in texts])
+
+        rate = _rate(judge_fresh, seconds) * FRESH
+        return Speed(name=found.name, per_second=rate, note="in one warm worker, fresh answers")
     finally:
         pool.close()
 
