@@ -58,7 +58,10 @@ class Prompts:
         key = (row.where, row.id)
         if key in self._cache:
             self._cache.move_to_end(key)
-            return self._cache[key]
+            kept = self._cache[key]
+            # The tensors are remembered; how the row is judged may differ from stage to stage.
+            fresh = dataclasses.replace(row, extra={**kept.row.extra, **row.extra})
+            return dataclasses.replace(kept, row=fresh)
         prompt = self._build(row)
         self._remember(key, prompt)
         return prompt

@@ -18,6 +18,7 @@ from mmrl.media.writers import write_mp4, write_png, write_wav
 from mmrl.model import Policy, load_policy
 from mmrl.policy import completion_logprobs
 from mmrl.prompt import Prompts, decode, process
+from mmrl.types import VerifierTerm
 
 FAMILIES = ("qwen2_5_omni", "qwen2_5_vl", "qwen3_vl")
 QUESTIONS = {
@@ -348,3 +349,16 @@ def test_what_the_processor_refuses_is_an_error_of_the_data(ask, tmp_path):
     prompts = Prompts(policy=policy, media=MEDIA)
     with pytest.raises(DataError, match="row short: the processor refuses its media"):
         prompts(ask("video:short.mp4", "?", row_id="short", folder=tmp_path))
+
+
+def test_a_remembered_prompt_is_judged_as_the_row_asks_now(ask):
+    policy = load_policy(ModelConfig(family="qwen2_5_omni", tiny="qwen2_5_omni"), seed=0)
+    prompts = Prompts(policy=policy, media=MEDIA)
+    row = ask("image:a.png", "which?", row_id="again")
+    first = prompts(row)
+    terms = (VerifierTerm(name="number"),)
+    second = prompts(dataclasses.replace(row, verifier=terms))
+    assert second.row.verifier == terms
+    assert second.row.extra == first.row.extra
+    assert second.media is first.media
+    assert (prompts.decoded, prompts.processed) == (1, 1)
