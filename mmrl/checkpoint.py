@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmrl.durable import sync
 from mmrl.model import Policy, save_policy, trainable_parameters
 
 _TEMPORARY = ".writing-"
@@ -74,12 +74,12 @@ def save_checkpoint(
         json.dumps({path.name: _fingerprint(path) for path in files}, indent=1)
     )
     for path in temporary.iterdir():
-        _sync(path)
-    _sync(temporary)
+        sync(path)
+    sync(temporary)
     final = parent / name
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
-    _sync(parent)
+    sync(parent)
     _prune(parent, state, keep)
     return final
 
@@ -157,14 +157,6 @@ def _fingerprint(path: Path) -> dict[str, Any]:
             "bytes": path.stat().st_size,
             "blake2b": hashlib.file_digest(file, "blake2b").hexdigest(),
         }
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _prune(parent: Path, state: RunState, keep: int) -> None:

@@ -149,7 +149,7 @@ COLD = {
 }
 WRITING = {
     "half written": (mmrl.checkpoint, "_save_optimizer", 1, "after"),
-    "whole, and not yet named": (mmrl.checkpoint, "_sync", 8, "before"),
+    "whole, and not yet named": (mmrl.checkpoint, "sync", 8, "before"),
     "named": (mmrl.checkpoint, "_prune", 1, "before"),
     "while the one before is deleted": (shutil, "rmtree", 2, "before"),
     "the final one, half written": (mmrl.checkpoint, "_save_optimizer", 1, "before"),

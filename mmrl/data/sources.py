@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -21,6 +20,7 @@ from filelock import FileLock
 from mmrl.data.pipelines import Split, check_params, find_pipeline
 from mmrl.data.rows import load_rows, parse_rows
 from mmrl.data.writing import write_rows
+from mmrl.durable import sync
 from mmrl.errors import DataError
 from mmrl.types import Row
 
@@ -150,13 +150,5 @@ def _flush(folder: Path) -> None:
     """Write everything below the folder to disk, so that the rename cannot come first."""
     # Together, because file systems commit what waits at the same time in one go.
     with ThreadPoolExecutor(max_workers=32) as pool:
-        list(pool.map(_sync, folder.rglob("*")))
-    _sync(folder)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        list(pool.map(sync, folder.rglob("*")))
+    sync(folder)
