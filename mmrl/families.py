@@ -122,7 +122,7 @@ def _feature_counts(model: Any, media: Mapping[str, Tensor]) -> dict[MediaKind, 
             counts[kind] = 0 if grid_N3 is None else int(grid_N3.prod(-1).sum()) // merged
     if hasattr(config, "audio_config"):
         mask = media.get("feature_attention_mask")
-        tower = model.get_submodule("audio_tower")
+        tower = next(m for name, m in model.named_modules() if name.endswith("audio_tower"))
         counts["audio"] = (
             0
             if mask is None

@@ -32,7 +32,7 @@ class ModelConfig(Section):
     """A checkpoint folder, or a name on the model hub."""
     coordinates: Literal["pixel", "norm1000", "unit"] | None = None
     """The space in which the model writes boxes, where that is not its family's."""
-    tiny: Literal["qwen2_5_omni", "qwen2_5_vl", "qwen3_vl"] | None = None
+    tiny: Literal["qwen2_5_omni", "qwen2_5_vl", "qwen3_vl", "qwen2_vl", "qwen2_audio"] | None = None
     """Build a model of about a million random parameters instead of loading one."""
     revision: str | None = None
     """Commit, branch or tag on the hub."""

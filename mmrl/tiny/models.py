@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mmrl.compat import make_torchvision_importable
-from mmrl.tiny.tokenizer import load_tokenizer
+from mmrl.tiny.tokenizer import MEDIA_TOKENS, load_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, ProcessorMixin
@@ -133,9 +133,67 @@ def _qwen3_vl(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
     return Qwen3VLForConditionalGeneration(config), processor
 
 
+def _qwen2_vl(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration, Qwen2VLProcessor
+
+    vision = {
+        "depth": 2,
+        "embed_dim": 96,
+        "hidden_size": HIDDEN,
+        "num_heads": 4,
+        "mlp_ratio": 2,
+        "patch_size": 14,
+        "spatial_merge_size": 2,
+        "temporal_patch_size": 2,
+        "initializer_range": 0.05,
+    }
+    config = Qwen2VLConfig(
+        text_config=_text_config(tokenizer), vision_config=vision, **_vision_tokens(tokenizer)
+    )
+    processor = Qwen2VLProcessor(
+        _image_processor(), tokenizer, _video_processor(), chat_template=CHAT_TEMPLATE
+    )
+    return Qwen2VLForConditionalGeneration(config), processor
+
+
+def _qwen2_audio(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
+    from transformers import (
+        Qwen2AudioConfig,
+        Qwen2AudioForConditionalGeneration,
+        Qwen2AudioProcessor,
+        WhisperFeatureExtractor,
+    )
+
+    text = _text_config(tokenizer) | {"model_type": "qwen2"}
+    del text["rope_parameters"]  # its positions have one axis
+    config = Qwen2AudioConfig(
+        text_config=text,
+        audio_config={
+            "num_mel_bins": 64,
+            "d_model": 96,
+            "encoder_layers": 2,
+            "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 192,
+            "max_source_positions": AUDIO_SECONDS * 50,
+        },
+        audio_token_index=_id(tokenizer, "audio_token"),
+    )
+    processor = Qwen2AudioProcessor(
+        feature_extractor=WhisperFeatureExtractor(feature_size=64, chunk_length=AUDIO_SECONDS),
+        tokenizer=tokenizer,
+        chat_template=CHAT_TEMPLATE,
+        audio_token=MEDIA_TOKENS["audio_token"],
+        audio_bos_token=MEDIA_TOKENS["audio_bos_token"],
+        audio_eos_token=MEDIA_TOKENS["audio_eos_token"],
+    )
+    return Qwen2AudioForConditionalGeneration(config), processor
+
+
 HIDDEN = 128
 BUILDERS: dict[str, Callable[[Any], tuple[Any, Any]]] = {
     "qwen2_5_omni": _omni,
+    "qwen2_audio": _qwen2_audio,
+    "qwen2_vl": _qwen2_vl,
     "qwen2_5_vl": _qwen2_5_vl,
     "qwen3_vl": _qwen3_vl,
 }
