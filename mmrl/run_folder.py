@@ -21,7 +21,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from mmrl.checkpoint import Checkpoint, find_checkpoints
-from mmrl.config.runs import RESOLVED
+from mmrl.config.runs import ASKED, RESOLVED
 from mmrl.errors import RunError
 
 _PACKAGES = (
@@ -70,6 +70,7 @@ class RunFolder:
         if self.config is not None:
             self.write("environment.json", json.dumps(environment(), indent=1))
             self.write(RESOLVED, self.config)
+            (self.path / ASKED).unlink(missing_ok=True)
             self.config = None
 
     def rewind(self, metrics_bytes: int, rollouts_bytes: int) -> None:

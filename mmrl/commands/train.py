@@ -9,7 +9,7 @@ import click
 from mmrl.config.dump import dump_run
 from mmrl.config.loader import LoadedRun, load_run
 from mmrl.config.names import check_names
-from mmrl.config.runs import RESOLVED
+from mmrl.config.runs import ASKED, RESOLVED, remember
 from mmrl.project import load_project
 
 
@@ -36,6 +36,8 @@ def train(ctx: click.Context, overrides: tuple[str, ...], dry_run: bool) -> None
     if dry_run:
         click.echo(dump_run(loaded.run, loaded.provenance), nl=False)
         return
+    if loaded.resume is None:
+        remember(loaded.run.out, dump_run(loaded.run))
     try:
         _train(loaded)
     except KeyboardInterrupt:
@@ -50,5 +52,5 @@ def _train(loaded: LoadedRun) -> None:
 
 
 def _how_to_go_on(out: Path) -> str:
-    started = (out / RESOLVED).is_file()
+    started = (out / RESOLVED).is_file() or (out / ASKED).is_file()
     return f"; go on with: mmrl train resume={out}" if started else " before the run was started"

@@ -20,7 +20,7 @@ from mmrl.config.dump import DEFAULT, leaves, plain
 from mmrl.config.files import COMMAND_LINE, ENTRIES, choice_layers, flatten, options
 from mmrl.config.keys import annotation_at, near, run_groups
 from mmrl.config.overrides import Override, parse_overrides
-from mmrl.config.runs import RESOLVED, newest, next_out
+from mmrl.config.runs import ASKED, RESOLVED, newest, next_out
 from mmrl.config.schema import Run, Stage
 from mmrl.config.stages import Composed, compose_stages
 from mmrl.config.yaml12 import parse_file
@@ -197,11 +197,14 @@ def _resume_alone(folder: str, rest: list[Override]) -> LoadedRun:
         raise ConfigError(
             "resume=auto: give stage= or curriculum= as well, or resume=RUN with a run folder"
         )
-    run = load_resolved(_started(Path(folder)))
-    origin = str(Path(folder) / RESOLVED)
-    provenance = {".".join(path): origin for path, _ in leaves(plain(run))}
+    asked = _is_asked(Path(folder))
+    file = (Path(folder) if asked else _started(Path(folder))) / (ASKED if asked else RESOLVED)
+    run = load_resolved(file)
+    provenance = {".".join(path): str(file) for path, _ in leaves(plain(run))}
     return LoadedRun(
-        run=run.model_copy(update={"out": Path(folder)}), provenance=provenance, resume=folder
+        run=run.model_copy(update={"out": Path(folder)}),
+        provenance=provenance,
+        resume=None if asked else folder,
     )
 
 
@@ -213,7 +216,11 @@ def _resumed(loaded: LoadedRun, asked: str, given_out: bool) -> LoadedRun:
         if folder is None or not (folder / RESOLVED).is_file():
             return loaded
     else:
-        folder = _started(Path(asked))
+        folder = Path(asked)
+        if _is_asked(folder) or (given_out and out == folder and not folder.exists()):
+            # it was stopped before it began, so it begins now
+            return replace(loaded, run=loaded.run.model_copy(update={"out": folder}))
+        _started(folder)
         if given_out and out.resolve() != folder.resolve():
             raise ConfigError(f"out={out}: a resumed run goes on in its own folder, {folder}")
     changed = [
@@ -228,6 +235,10 @@ def _resumed(loaded: LoadedRun, asked: str, given_out: bool) -> LoadedRun:
             f"out=DIR starts a new run"
         )
     return replace(loaded, run=loaded.run.model_copy(update={"out": folder}), resume=str(folder))
+
+
+def _is_asked(folder: Path) -> bool:
+    return (folder / ASKED).is_file() and not (folder / RESOLVED).is_file()
 
 
 def _started(folder: Path) -> Path:

@@ -6,6 +6,15 @@ from pathlib import Path
 
 RESOLVED = "config.yaml"
 """The file of a run folder that holds the resolved configuration."""
+ASKED = "asked.yaml"
+"""What it is called until rows and weights are loaded and the run has begun."""
+
+
+def remember(out: Path, config: str) -> None:
+    """Note what is about to run, so that it can be resumed even when it never gets to begin."""
+    if not (out / RESOLVED).is_file():
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ASKED).write_text(config)
 
 
 def next_out(name: str) -> Path:
