@@ -1,26 +1,26 @@
 """The numbers of a training step, as lines of metrics.jsonl.
 
-| name                        | meaning                                                           |
-|-----------------------------|-------------------------------------------------------------------|
-| `reward/mean`               | mean score of the judged rollouts                                 |
-| `reward/<term>`             | mean unweighted score of a term, such as `accuracy` and `format`  |
-| `reward/unjudged_frac`      | share of rollouts that no verifier could judge                    |
-| `unjudged/<status>`         | how many of them ended as `error`, `timeout`, `bad_gold`          |
-| `group/zero_spread_frac`    | share of groups whose siblings all score the same: they teach
-nothing |
-| `completion/count`          | completions in the step                                           |
-| `completion/length`         | mean tokens of a completion                                       |
-| `completion/cut_frac`       | share of completions that reached the length limit                |
-| `source/<source>/reward`    | `reward/mean` of one source; `accuracy`, `count` and `unjudged`
-likewise |
-| `policy/loss`, `policy/kl`  | the loss, and the k3 estimate of the divergence from the reference |
-| `policy/taught_tokens`      | tokens with a share in the gradient, per optimizer step           |
-| `policy/entropy`            | mean entropy of the token distributions that were sampled from    |
-| `policy/clip_frac`          | share of tokens whose ratio was clipped; `policy/ratio_max` the
-largest one |
-| `optim/lr`, `optim/grad_norm` | learning rate; norm of the gradient before clipping
-|
-| `tokens`                    | completion tokens that training has seen since the run began      |
+| name                       | meaning                                                           |
+|----------------------------|-------------------------------------------------------------------|
+| `reward/mean`              | mean score of the judged rollouts                                 |
+| `reward/<term>`            | mean unweighted score of a term, such as `accuracy` and `format`  |
+| `reward/unjudged_frac`     | share of rollouts that no verifier could judge                    |
+| `unjudged/<status>`        | how many ended as `error`, `timeout`, `bad_gold`                  |
+| `group/zero_spread_frac`   | share of groups whose siblings all score the same                 |
+| `completion/count`         | completions in the step                                           |
+| `completion/length`        | mean tokens of a completion                                       |
+| `completion/cut_frac`      | share of completions that reached the length limit                |
+| `source/<source>/reward`   | `reward/mean` of a source; also `accuracy`, `count`, `unjudged`   |
+| `policy/loss`              | the loss                                                          |
+| `policy/kl`                | the k3 estimate of the divergence from the reference              |
+| `policy/taught_tokens`     | tokens with a share in the gradient, per optimizer step           |
+| `policy/entropy`           | mean entropy of the distributions that those were sampled from    |
+| `policy/sampling_gap`      | largest difference of a log-prob as sampled and as scored         |
+| `policy/clip_frac`         | share of tokens whose ratio was clipped                           |
+| `policy/ratio_max`         | the largest ratio                                                 |
+| `optim/lr`                 | learning rate                                                     |
+| `optim/grad_norm`          | norm of the gradient before clipping                              |
+| `tokens`                   | completion tokens that training has seen since the run began      |
 """
 
 from __future__ import annotations

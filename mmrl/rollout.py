@@ -66,6 +66,7 @@ def as_record(rollout: Rollout) -> dict[str, Any]:
         "row": row.id,
         "source": row.source,
         "media": [_reference(medium) for medium in row.media],
+        "media_key": rollout.prompt.media_key,
         "prompt": _text(row),
         "answer": row.answer,
         "completion": completion.text,

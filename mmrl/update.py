@@ -146,7 +146,7 @@ def backward(
     policy: Policy, minibatch: Minibatch, algo: AlgoConfig, scoring: Scoring
 ) -> dict[str, float]:
     """Add the gradient of the minibatch's loss, and return the loss and what goes with it."""
-    loss, kl, clipped, entropy, ratio_max = 0.0, 0.0, 0.0, 0.0, 0.0
+    loss, kl, clipped, entropy, ratio_max, gap = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     tokens = sum(len(rollout.completion.ids) for rollout in minibatch.rollouts)
     for part in micro_batches(len(minibatch.rollouts), scoring.micro_batch):
         chosen = minibatch.rollouts[part.start : part.stop]
@@ -156,12 +156,18 @@ def backward(
             policy, batch, temperature=scoring.temperature
         )
         mask_BC = batch.completion_mask_BC
-        old_BC = _padded(minibatch.old, part, logprobs_BC)
+        rows = slice(part.start, part.stop)
+        before_BC = logprobs_BC.detach()
+        if minibatch.old is not None:
+            before_BC = _pad(minibatch.old[rows], logprobs_BC)
+        reference_BC = None
+        if minibatch.reference is not None:
+            reference_BC = _pad(minibatch.reference[rows], logprobs_BC)
         terms = policy_loss(
             algo.loss,
             logprobs_BC=logprobs_BC,
-            old_logprobs_BC=logprobs_BC.detach() if old_BC is None else old_BC,
-            reference_logprobs_BC=_padded(minibatch.reference, part, logprobs_BC),
+            old_logprobs_BC=before_BC,
+            reference_logprobs_BC=reference_BC,
             advantages_B=torch.tensor([rollout.advantage for rollout in chosen], device=device),
             mask_BC=mask_BC,
             denominators=minibatch.denominators,
@@ -176,6 +182,9 @@ def backward(
         clipped += terms.clipped_sum.item() / tokens
         entropy += (entropy_BC * mask_BC).sum().item() / tokens
         ratio_max = max(ratio_max, terms.ratio_max.item())
+        sampled = [torch.tensor(rollout.completion.logprobs) for rollout in chosen]
+        sampled_BC = _pad(sampled, logprobs_BC)
+        gap = max(gap, ((before_BC - sampled_BC) * mask_BC).abs().max().item())
     metrics = {"policy/loss": loss, "policy/taught_tokens": float(tokens)}
     if not tokens:
         return metrics
@@ -184,6 +193,7 @@ def backward(
         "policy/clip_frac": clipped,
         "policy/entropy": entropy,
         "policy/ratio_max": ratio_max,
+        "policy/sampling_gap": gap,
     }
 
 
@@ -243,11 +253,9 @@ def _tokens(rollouts: Sequence[Rollout], algo: AlgoConfig) -> float:
     return float(sum(len(r.completion.ids) for r in rollouts if _counts(r, algo)))
 
 
-def _padded(rows: Sequence[Tensor] | None, part: range, like_BC: Tensor) -> Tensor | None:
-    if rows is None:
-        return None
+def _pad(rows: Sequence[Tensor], like_BC: Tensor) -> Tensor:
     padded_BC = torch.zeros_like(like_BC)
-    for place, row_C in enumerate(rows[part.start : part.stop]):
+    for place, row_C in enumerate(rows):
         padded_BC[place, : len(row_C)] = row_C
     return padded_BC
 

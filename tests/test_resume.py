@@ -134,6 +134,9 @@ def test_the_run_learns_from_its_rollouts_across_epochs(unbroken):
         (stage, step) for stage in ("cold", "warm") for step in range(1, 7)
     ]
     assert all(line["optim/grad_norm"] > 0 for line in steps)
+    gaps = [line["policy/sampling_gap"] for line in steps if "policy/sampling_gap" in line]
+    assert gaps
+    assert max(gaps) < 1e-4
     assert len({line["row"] for line in rollouts[:40]}) == 5
     tokens = [line["tokens"] for line in steps]
     assert tokens == sorted(tokens)
