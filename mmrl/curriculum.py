@@ -4,6 +4,7 @@ where it stood.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -106,7 +107,10 @@ def load_stage_rows(
     space = stage.model.coordinates or family.coordinates
     rows = StageRows(
         train=[spoken_by(row, space) for row in splits["train"]],
-        heldout=[spoken_by(row, space) for row in splits["heldout"]],
+        # their weights are for terms of a stage's reward, and they are scored for accuracy alone
+        heldout=[
+            dataclasses.replace(spoken_by(row, space), reward={}) for row in splits["heldout"]
+        ],
     )
     _check_ids(name, rows)
     every = [*rows.train, *rows.heldout]
@@ -176,8 +180,8 @@ def _run_stage(
         _say_where_it_stands(folder, screen)
     prompts = _prompts(prompts, policy, stage)
     with (
-        Rubric(stage.rewards, rows.train) as rubric,
-        Rubric(RewardsConfig(), rows.heldout) as heldout_rubric,
+        _rubric(stage, rows.train) as rubric,
+        _heldout_rubric(stage, rows.heldout) as heldout_rubric,
     ):
         stage_run = StageRun(
             name=name,
@@ -247,6 +251,19 @@ def _checkpoint_before(run: Run, index: int, folder: RunFolder) -> Checkpoint | 
         f"resume: the final checkpoint of stage {name!r} in {folder.path / 'checkpoints'} is gone "
         "or broken; start a new run"
     )
+
+
+def _rubric(stage: SftStage | GrpoStage, rows: Sequence[Row]) -> Rubric:
+    return Rubric(stage.rewards, rows) if isinstance(stage, GrpoStage) else Rubric(RewardsConfig())
+
+
+def _heldout_rubric(stage: SftStage | GrpoStage, rows: Sequence[Row]) -> Rubric:
+    """Held-out rows are judged by their own verifiers only, within the stage's limits."""
+    rewards = RewardsConfig()
+    if isinstance(stage, GrpoStage):
+        limits = {"timeout_s": stage.rewards.timeout_s, "memory_mb": stage.rewards.memory_mb}
+        rewards = rewards.model_copy(update=limits)
+    return Rubric(rewards, rows)
 
 
 def _load(run: Run, stage: SftStage | GrpoStage, weights: Path | None) -> Policy:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from mmrl.batch import micro_batches
-from mmrl.config.schema import GrpoStage, SftStage
+from mmrl.config.schema import GrpoStage, RolloutConfig, SftStage
 from mmrl.engines.hf import sample
 from mmrl.model import Policy
 from mmrl.prompt import Prompts
@@ -52,10 +52,13 @@ def evaluate(
     `on_rows` hears how many rows were done.
     """
     rows = rows[: stage.eval.limit]
+    greedy = RolloutConfig(
+        max_new_tokens=stage.rollout.max_new_tokens, max_batch=stage.rollout.max_batch
+    )
     rollouts: list[Rollout] = []
     for chunk in micro_batches(len(rows), stage.eval.batch_size):
         prompts_P = [prompts(rows[place]) for place in chunk]
-        completions_PG = sample(policy, prompts_P, stage.rollout, group_size=1, seed=0, greedy=True)
+        completions_PG = sample(policy, prompts_P, greedy, group_size=1, seed=0, greedy=True)
         rollouts += [group[0] for group in judge(rubric, prompts_P, completions_PG, progress=1.0)]
         on_rows(len(chunk))
     by_modality: dict[str, list[float]] = defaultdict(list)

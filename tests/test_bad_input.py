@@ -16,7 +16,7 @@ kind: %s
 model: {family: qwen2_5_omni, tiny: qwen2_5_omni, device: cpu, threads: 1}
 data: {train: {toy: {path: %s/rows.jsonl}}, heldout: {toy: {path: %s/heldout.jsonl}}}
 optim: {steps: 1}
-rollout: {max_new_tokens: 2, prompts_per_step: 1, group_size: 2}
+rollout: {max_new_tokens: 2%s}
 """
 
 
@@ -25,10 +25,11 @@ def project(tmp_path, media_folder) -> Path:
     """A project with one stage of each kind, its rows and their media."""
     folder = tmp_path / "project"
     shutil.copytree(media_folder, folder / "media")
-    for name, kind in (("cold", "sft"), ("warm", "grpo")):
+    groups = ", prompts_per_step: 1, group_size: 2"
+    for name, kind, rollout in (("cold", "sft", ""), ("warm", "grpo", groups)):
         path = folder / "configs" / "stage" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(STAGE % (kind, folder, folder))
+        path.write_text(STAGE % (kind, folder, folder, rollout))
     _write(folder / "rows.jsonl", *_rows())
     _write(folder / "heldout.jsonl", _row("h0"))
     return folder

@@ -73,6 +73,7 @@ def _raw(place: int, media: Path) -> dict[str, object]:
     content = [{"type": kind, kind: str(media / name)} for kind, name in parts]
     return {
         "id": f"r{place}",
+        "reward": {"format": 1.0},
         "source": "toy",
         "prompt": [{"role": "user", "content": [*content, {"type": "text", "text": "how many?"}]}],
         "answer": str(place % 2),

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmrl.config.dump import DEFAULT
 from mmrl.config.loader import LoadedRun
-from mmrl.config.schema import Stage
+from mmrl.config.schema import GrpoStage, Stage
 from mmrl.errors import ConfigError, UserError
 
 Check = Callable[[str, Mapping[str, Any]], object]
@@ -42,11 +42,14 @@ def _named(loaded: LoadedRun) -> Iterator[tuple[str, str, Mapping[str, Any], Che
     """The key of each name, the name, the parameters, and what tries them."""
     for stage_name, stage in loaded.run.stages.items():
         prefix = f"stages.{stage_name}."
-        yield from _verifiers(prefix, stage)
+        if isinstance(stage, GrpoStage):
+            yield from _verifiers(prefix, stage)
         yield from _pipelines(prefix, stage)
 
 
-def _verifiers(prefix: str, stage: Any) -> Iterator[tuple[str, str, Mapping[str, Any], Check]]:
+def _verifiers(
+    prefix: str, stage: GrpoStage
+) -> Iterator[tuple[str, str, Mapping[str, Any], Check]]:
     for key, term in stage.rewards.terms.items():
         if term.name is not None:
             from mmrl.reward import check_params

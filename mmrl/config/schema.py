@@ -130,17 +130,22 @@ class DataConfig(Section):
     """A system message put before each row's prompt."""
 
 
-class RolloutConfig(Section):
-    """How completions are sampled."""
+class AnswerConfig(Section):
+    """How long and how many completions are; all that greedy answers to held-out rows need."""
 
     engine: Literal["hf"] = "hf"
-    prompts_per_step: int = Field(default=8, ge=1)
-    group_size: int = Field(default=8, ge=2)
-    """Completions per prompt; one completion has no siblings to be compared with."""
     max_batch: int = Field(default=512, ge=1)
     """Most completions decoded together; smaller saves memory for the key-value cache. Groups are
     not split, so one group is the least."""
     max_new_tokens: int = Field(default=256, ge=1)
+
+
+class RolloutConfig(AnswerConfig):
+    """How completions are sampled."""
+
+    prompts_per_step: int = Field(default=8, ge=1)
+    group_size: int = Field(default=8, ge=2)
+    """Completions per prompt; one completion has no siblings to be compared with."""
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int | None = Field(default=None, ge=1)
@@ -213,10 +218,15 @@ class OptimConfig(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     grad_clip: float = Field(default=1.0, gt=0)
-    batch_size: int = Field(default=32, ge=1)
-    """Rows per step of an sft stage; a grpo stage counts prompts (rollout.prompts_per_step)."""
     micro_batch: int = Field(default=64, ge=1)
     """Most rows in one forward pass; smaller saves memory, the gradient is the same."""
+
+
+class SftOptimConfig(OptimConfig):
+    """The optimizer of a stage that learns from gold responses."""
+
+    batch_size: int = Field(default=32, ge=1)
+    """Rows per step."""
 
 
 class EvalConfig(Section):
@@ -253,15 +263,15 @@ class Stage(Section):
     eval: EvalConfig = EvalConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
     log: LogConfig = LogConfig()
-    optim: OptimConfig
 
 
 class SftStage(Stage):
     """Supervised training on the rows' `response`; the loss counts response tokens only."""
 
     kind: Literal["sft"]
-    rollout: RolloutConfig = RolloutConfig()
-    rewards: RewardsConfig = RewardsConfig()
+    rollout: AnswerConfig = AnswerConfig()
+    """How held-out rows are answered."""
+    optim: SftOptimConfig
 
 
 class GrpoStage(Stage):
@@ -269,6 +279,7 @@ class GrpoStage(Stage):
 
     kind: Literal["grpo"]
     rollout: RolloutConfig = RolloutConfig()
+    optim: OptimConfig
     algo: AlgoConfig = AlgoConfig()
     rewards: RewardsConfig = RewardsConfig()
 

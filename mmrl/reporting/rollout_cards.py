@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmrl.config.schema import Run
+from mmrl.config.schema import GrpoStage, Run
 from mmrl.reporting.curves import parse_line
 from mmrl.reporting.markup import DOT, colour, json_text, text
 from mmrl.reporting.media_links import MediaLinks, find_kinds
@@ -111,7 +111,8 @@ def _read_step(path: Path, offset: int, run: Run) -> ShownStep | None:
 
 
 def _group_size(run: Run, stage: str) -> int | None:
-    return run.stages[stage].rollout.group_size if stage in run.stages else None
+    found = run.stages.get(stage)
+    return found.rollout.group_size if isinstance(found, GrpoStage) else None
 
 
 def _choose(by_source: Sequence[Sequence[Group]]) -> list[Group]:

@@ -171,7 +171,7 @@ def test_all_mistakes_are_told_at_once(mistakes):
             "stage/bad.yaml",
             "{defaults: [modle: tiny]}",
             "configs/stage/bad.yaml: defaults: 'modle' cannot be chosen in configs/stage/; did you mean "
-            "'model'? (there are: model, media, data, eval, checkpoint, log, optim, rollout, rewards, algo)",
+            "'model'? (there are: model, media, data, eval, checkpoint, log, rollout, optim, algo, rewards)",
         ),
         (
             "stage/bad.yaml",
@@ -296,3 +296,17 @@ def test_an_unknown_stage_is_answered_with_the_nearest(mistakes):
     assert line.startswith(
         "stage=toy/grop: there is no configs/stage/toy/grop.yaml; did you mean 'toy/grpo'? (there are: "
     )
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        ("sft", "rewards.max_unjudged=0.1"),
+        ("sft", "rollout.temperature=0.5"),
+        ("sft", "rollout.group_size=4"),
+        ("grpo", "optim.batch_size=4"),
+    ],
+)
+def test_a_stage_refuses_the_keys_that_would_do_nothing_in_it(mistakes, kind, key):
+    [line] = mistakes(f"stage=toy/{kind}", key)
+    assert line.startswith(key.partition("=")[0])
