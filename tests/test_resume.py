@@ -16,11 +16,11 @@ import pytest
 from rich.console import Console
 
 import mmrl.checkpoint
-import mmrl.curriculum
+import mmrl.curriculum.runner
 import mmrl.trainer
 from mmrl.cli import run as run_cli
 from mmrl.config.loader import load_run
-from mmrl.curriculum import train
+from mmrl.curriculum.runner import train
 from mmrl.errors import RunError
 from mmrl.screen import Screen
 
@@ -102,7 +102,7 @@ def unbroken(go, tmp_path_factory) -> Path:
 def cold(go, tmp_path_factory) -> Path:
     """A run that was killed between its two stages."""
     out = tmp_path_factory.mktemp("cold") / "run"
-    _kill(go, out, mmrl.curriculum, "save", 1, "after")
+    _kill(go, out, mmrl.curriculum.runner, "save", 1, "after")
     return out
 
 
@@ -167,9 +167,9 @@ WARM = {
     "after a step without a checkpoint": (mmrl.trainer, "end_step", 3, "after"),
     "in the evaluation amid the stage": (mmrl.trainer, "evaluate", 1, "after"),
     "with the last step done": (mmrl.trainer, "end_step", 4, "after"),
-    "in the evaluation at the end": (mmrl.curriculum, "evaluate_heldout", 1, "after"),
+    "in the evaluation at the end": (mmrl.curriculum.runner, "evaluate_heldout", 1, "after"),
     "in the last checkpoint": (mmrl.checkpoint, "_save_optimizer", 1, "after"),
-    "before the report": (mmrl.curriculum, "write_report", 1, "before"),
+    "before the report": (mmrl.curriculum.runner, "write_report", 1, "before"),
 }
 
 

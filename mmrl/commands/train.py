@@ -46,7 +46,7 @@ def train(ctx: click.Context, overrides: tuple[str, ...], dry_run: bool) -> None
 
 
 def _train(loaded: LoadedRun) -> None:
-    from mmrl.curriculum import train as train_curriculum
+    from mmrl.curriculum.runner import train as train_curriculum
 
     train_curriculum(loaded)
 

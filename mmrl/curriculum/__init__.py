@@ -1,0 +1,1 @@
+"""Which rows come next, and which stage: the runner of stages, and samplers that remember."""
