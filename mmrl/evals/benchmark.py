@@ -161,8 +161,8 @@ class Benchmark:
     item: Callable[[Record], Item]
     """Reads one record; tolerates keys that are missing where the scorer does not need them."""
     prompt: Callable[[Item, Path], Sequence[Message]]
-    """The chat messages of an item. Relative media paths start at the folder that is given; make
-    parts with `mmrl.evals.records.medium_part` and `text_part`."""
+    """The chat messages of an item, with media as a data file's rows have them: a path relative to
+    the folder that is given, or `{"bytes": ..., "path": ...}`. `user_turn` makes them."""
     score: Callable[[Item, Response, str], Score]
     """Judges a response in one of `modes`. Raises nothing for whatever a model may write."""
     summary: str
@@ -200,6 +200,21 @@ class Benchmark:
                 return split
         known = ", ".join(split.name for split in self.splits)
         raise DataError(f"benchmark {self.name!r} has no split {name!r}; it has: {known}")
+
+
+def user_turn(*parts: str | tuple[MediaKind, Any]) -> list[Message]:
+    """Return one user message of texts and media, in their order.
+
+    >>> user_turn(("image", "images/1.jpg"), "Find x.")[0]["content"][0]
+    {'type': 'image', 'image': 'images/1.jpg'}
+    """
+    content = [
+        {"type": "text", "text": part}
+        if isinstance(part, str)
+        else {"type": part[0], part[0]: part[1]}
+        for part in parts
+    ]
+    return [{"role": "user", "content": content}]
 
 
 def judged(
