@@ -21,7 +21,7 @@ from mmrl.config.keys import (
     suggestion,
     type_text,
 )
-from mmrl.config.schema import Section
+from mmrl.config.section import Section
 from mmrl.config.yaml12 import flow
 from mmrl.schedule import Schedule
 

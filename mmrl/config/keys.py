@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from mmrl.config.schema import AnyStage, Run, Section, Stage
+from mmrl.config.schema import AnyStage, Run, Stage
+from mmrl.config.section import Section
 from mmrl.schedule import Schedule
 
 _WORDS = {
