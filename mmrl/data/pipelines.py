@@ -3,6 +3,9 @@
 A builder is a generator of rows as JSON objects. It writes media below `folder` and names them
 relative to it; its other keyword arguments are the YAML `params`. The same arguments give the same
 bytes.
+
+A builder that takes a folder of media (`in=FOLDER`) is a row function instead: it gets one file at
+a time and gives its rows; see mmrl/data/medium_rows.py.
 """
 
 from __future__ import annotations
@@ -17,14 +20,16 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from mmrl.data.medium_rows import FOLDER_PARAMETERS, RowFunction, rows_from_folder
 from mmrl.errors import ConfigError
 from mmrl.project import find_project, import_modules
 from mmrl.registry import Registry, did_you_mean
+from mmrl.types import MediaKind
 
 Split = Literal["train", "heldout"]
 Builder = Callable[..., Iterator[Mapping[str, Any]]]
 
-GIVEN = ("folder", "seed", "split")
+GIVEN = ("folder", "seed", "split", "source")
 """Arguments that the engine gives; the others are the user's."""
 
 
@@ -35,6 +40,10 @@ class Pipeline:
     name: str
     build: Builder
     file: Path
+    kind: MediaKind | None = None
+    """What the files of its folder are; None where it reads no folder of media."""
+    rows_of: RowFunction | None = None
+    """Its row function, where it reads a folder of media."""
 
     @property
     def summary(self) -> str:
@@ -45,7 +54,8 @@ class Pipeline:
     def parameters(self) -> dict[str, inspect.Parameter]:
         """The parameters that a user can give, by name."""
         known = inspect.signature(self.build).parameters
-        return {name: parameter for name, parameter in known.items() if name not in GIVEN}
+        own = {name: parameter for name, parameter in known.items() if name not in GIVEN}
+        return own if self.kind is None else {**_folder_parameters(), **own}
 
 
 _PIPELINES: Registry[Pipeline] = Registry(kind="pipeline", error=ConfigError)
@@ -59,15 +69,43 @@ def pipeline(build: Builder) -> Builder:
             is `train` or `heldout`; the two splits of a seed share no medium. What else it takes
             are the pipeline's params.
     """
-    missing = [name for name in GIVEN if name not in inspect.signature(build).parameters]
-    if missing:
-        raise ConfigError(
-            f"pipeline {build.__name__!r} does not take {', '.join(missing)}; add to its arguments"
-        )
-    file = Path(inspect.getfile(build))
-    found = Pipeline(name=build.__name__, build=build, file=file)
-    _PIPELINES.register(found.name, found, module=build.__module__, file=file)
+    _check_arguments(build, ("folder", "seed", "split"))
+    _register(Pipeline(name=build.__name__, build=build, file=Path(inspect.getfile(build))))
     return build
+
+
+def medium_pipeline(kind: MediaKind) -> Callable[[RowFunction], RowFunction]:
+    """Register `rows_of(source, folder, *, seed, ...)` as a pipeline that reads a folder of media.
+
+    Args:
+        kind: What it takes. The row function gets one `SourceFile` of that kind, writes media below
+            `folder` and gives rows that name them relative to it; it raises a DataError where none
+            can be made. What else it takes are the pipeline's params, besides FOLDER_PARAMETERS.
+    """
+
+    def register(rows_of: RowFunction) -> RowFunction:
+        _check_arguments(rows_of, ("source", "folder", "seed"))
+
+        @functools.wraps(rows_of)
+        def build(
+            folder: Path,
+            *,
+            seed: int,
+            split: Split,
+            on_file: Callable[[int, int], None] | None = None,
+            **params: Any,
+        ) -> Iterator[Mapping[str, Any]]:
+            # A DataError in a row's place is reported with the other rows that are wrong.
+            yield from rows_from_folder(  # pyright: ignore[reportReturnType]
+                rows_of, kind, folder, seed=seed, split=split, params=params, on_file=on_file
+            )
+
+        file = Path(inspect.getfile(rows_of))
+        name = rows_of.__name__
+        _register(Pipeline(name=name, build=build, file=file, kind=kind, rows_of=rows_of))
+        return rows_of
+
+    return register
 
 
 def find_pipeline(name: str, project: Path | None = None) -> Pipeline:
@@ -96,7 +134,7 @@ def check_params(
             not fit.
     """
     found = find_pipeline(name, project)
-    adapters = _adapters(found.build)
+    adapters = _adapters(found.build) | (_folder_adapters() if found.kind else {})
     values = {}
     for key, value in params.items():
         if key not in found.parameters:
@@ -115,6 +153,8 @@ def parameter_docs(build: Builder) -> dict[str, str]:
     """Return what the builder's docstring says of each argument, on one line."""
     _, _, block = (inspect.getdoc(build) or "").partition("\nArgs:\n")
     found: dict[str, str] = {}
+    if "source" in inspect.signature(build).parameters:
+        found |= {key: text for key, (_, _, text) in FOLDER_PARAMETERS.items()}
     name = ""
     for line in block.split("\n"):
         if line.strip() and not line.startswith("    "):
@@ -125,6 +165,27 @@ def parameter_docs(build: Builder) -> dict[str, str]:
         elif line.strip():
             found[name] += f" {line.strip()}"
     return found
+
+
+def _register(found: Pipeline) -> None:
+    _PIPELINES.register(found.name, found, module=found.build.__module__, file=found.file)
+
+
+def _check_arguments(build: Callable[..., Any], needed: tuple[str, ...]) -> None:
+    missing = [name for name in needed if name not in inspect.signature(build).parameters]
+    if missing:
+        raise ConfigError(
+            f"pipeline {build.__name__!r} does not take {', '.join(missing)}; add to its arguments"
+        )
+
+
+def _folder_parameters() -> dict[str, Any]:
+    """Return FOLDER_PARAMETERS as a signature would hold them; `in` cannot stand in one."""
+    empty, kind = inspect.Parameter.empty, inspect.Parameter.POSITIONAL_ONLY
+    return {
+        name: inspect.Parameter(name, kind, default=empty if default is ... else default)
+        for name, (_, default, _) in FOLDER_PARAMETERS.items()
+    }
 
 
 def _typed(adapter: TypeAdapter[Any], value: Any, at: str) -> Any:
@@ -163,3 +224,8 @@ def _users_keys(value: Any, path: tuple[int | str, ...]) -> list[str]:
 def _adapters(build: Builder) -> dict[str, TypeAdapter[Any]]:
     hints = typing.get_type_hints(build, include_extras=True)
     return {name: TypeAdapter(hints.get(name, Any)) for name in inspect.signature(build).parameters}
+
+
+@functools.cache
+def _folder_adapters() -> dict[str, TypeAdapter[Any]]:
+    return {name: TypeAdapter(kind) for name, (kind, _, _) in FOLDER_PARAMETERS.items()}

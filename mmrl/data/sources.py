@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -101,22 +102,40 @@ def build_into(
     seed: int,
     split: Split = "train",
     project: Path | None = None,
+    on_skip: Callable[[DataError], None] | None = None,
+    on_file: Callable[[int, int], None] | None = None,
 ) -> None:
     """Run a pipeline; its rows, media and manifest appear as the folder `target` when all are
     written.
+
+    Args:
+        target: The folder.
+        name: The pipeline.
+        params: Its params, as the user wrote them.
+        seed: The pipeline's seed.
+        split: The pipeline's split.
+        project: Where data_pipelines/ is looked for.
+        on_skip: Called with the reason for each file that no row can be made of. Without it they
+            are mistakes, unless the params allow them; then they are printed.
+        on_file: Called with the number of files done and of all files, where a folder is read.
 
     Raises:
         DataError: the pipeline makes rows that cannot be used.
         ConfigError: the pipeline or its parameters are wrong.
     """
     values = check_params(name, params, project)
-    made = find_pipeline(name, project).build
+    found = find_pipeline(name, project)
+    if values.get("allow_skips") and found.kind and on_skip is None:
+        on_skip = _print_skip
+    if found.kind:
+        values["on_file"] = on_file
     unfinished = target.with_name(f".{target.name}.building")
     unfinished.mkdir(parents=True)
     try:
-        raws = made(unfinished, seed=seed, split=split, **values)
+        raws = found.build(unfinished, seed=seed, split=split, **values)
         numbered = (
-            (f"pipeline {name}, row {number}", raw) for number, raw in enumerate(raws, start=1)
+            (f"pipeline {name}, row {number}", raw)
+            for number, raw in enumerate(_without_skips(raws, on_skip), start=1)
         )
         rows = parse_rows(numbered, folder=unfinished, name=f"pipeline {name}")
         write_rows(rows, unfinished / ROWS_FILE)
@@ -129,6 +148,20 @@ def build_into(
     except BaseException:
         shutil.rmtree(unfinished, ignore_errors=True)
         raise
+
+
+def _without_skips(
+    raws: Iterable[Any], on_skip: Callable[[DataError], None] | None
+) -> Iterator[Any]:
+    for raw in raws:
+        if on_skip is not None and isinstance(raw, DataError):
+            on_skip(raw)
+        else:
+            yield raw
+
+
+def _print_skip(error: DataError) -> None:
+    print(error, file=sys.stderr)
 
 
 def _check_manifest(target: Path, wanted: Mapping[str, Any]) -> None:
