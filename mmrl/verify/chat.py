@@ -20,6 +20,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from mmrl.verify.pace import Pace
+from mmrl.verify.reply import Reply, from_cache, read_reply, to_cache
+
 if TYPE_CHECKING:
     import ssl
 
@@ -36,6 +39,11 @@ _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 class ChatError(Exception):
     """The endpoint did not give a usable reply."""
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        """Say what happened, and the server's HTTP status where it refused."""
+        super().__init__(message)
+        self.status = status
 
 
 class _Passing(Exception):
@@ -62,6 +70,10 @@ class Endpoint:
     """Before the second attempt; it doubles from there, with some chance added."""
     per_minute: float | None = None
     """Most requests in a minute, by this process."""
+    tokens_per_minute: float | None = None
+    """Most tokens in a minute, read and written, as the server counts them."""
+    known_as: str | None = None
+    """Stands for the address in the cache, so that a model that moves keeps its replies."""
     cache: Path | None = None
     """Folder of the replies by content; None to ask every time."""
 
@@ -72,8 +84,9 @@ class Endpoint:
             raise ValueError(f"base_url {self.base_url!r} is no http or https address")
         if url.username or url.password:
             raise ValueError("base_url holds a user or password: put the key into the environment")
-        if self.attempts < 1 or self.timeout_s <= 0 or (self.per_minute or 1) <= 0:
-            raise ValueError("attempts, timeout_s and per_minute have to be positive")
+        rates = (self.per_minute or 1, self.tokens_per_minute or 1)
+        if self.attempts < 1 or self.timeout_s <= 0 or min(rates) <= 0:
+            raise ValueError("attempts, timeout_s and the limits per minute have to be positive")
 
 
 class Chat:
@@ -86,30 +99,38 @@ class Chat:
         """Requests that were sent, further attempts included."""
         self._lock = threading.Lock()
         self._asking: weakref.WeakValueDictionary[str, _Turn] = weakref.WeakValueDictionary()
-        self._next_at = 0.0
+        self._pace = Pace(endpoint.per_minute, endpoint.tokens_per_minute)
         self._client: httpx.Client | None = None
 
     def reply(self, messages: Sequence[Mapping[str, Any]], **sampling: Any) -> str:
-        """Return the text that the model answers.
+        """Return the text that the model answers; see `ask`."""
+        return self.ask(messages, **sampling).text
+
+    def ask(
+        self, messages: Sequence[Mapping[str, Any]], *, draw: int = 0, **sampling: Any
+    ) -> Reply:
+        """Return what the model answers.
 
         Args:
             messages: Chat messages as the protocol has them.
+            draw: Tells several replies to the same question apart in the cache; it is not sent.
             sampling: Further fields of the request, such as `temperature` and `max_tokens`.
 
         Raises:
             ChatError: no attempt brought a reply.
         """
         request = {"model": self.endpoint.model, "messages": list(messages), **sampling}
-        name = _name(self.endpoint.base_url, request)
+        server = self.endpoint.known_as or self.endpoint.base_url
+        name = _name(server if draw == 0 else f"{server} draw {draw}", request)
         with self._lock:
             turn = self._asking.setdefault(name, _Turn())
         with turn.lock:
             known = self._cached(name)
             if known is not None:
                 return known
-            text = self._ask(request)
-            self._keep(name, text)
-            return text
+            reply = self._ask(request)
+            self._keep(name, reply)
+            return reply
 
     def close(self) -> None:
         """Close the connections."""
@@ -117,7 +138,7 @@ class Chat:
             self._client.close()
             self._client = None
 
-    def _ask(self, request: Mapping[str, Any]) -> str:
+    def _ask(self, request: Mapping[str, Any]) -> Reply:
         import tenacity
 
         backoff = tenacity.wait_exponential_jitter(
@@ -138,15 +159,31 @@ class Chat:
             reraise=True,
         )
         try:
-            return attempts(self._send, request)
+            return attempts(self._send_in_turn, request)
         except _Passing as error:
             raise ChatError(f"{error}, after {self.endpoint.attempts} attempts") from error
 
-    def _send(self, request: Mapping[str, Any]) -> str:
-        """Send one request and return the text of its reply."""
+    def _send_in_turn(self, request: Mapping[str, Any]) -> Reply:
+        """Send one request when the limits allow it."""
+        set_aside = self._pace.await_turn(int(request.get("max_tokens") or 0))
+        with self._lock:
+            self.sent += 1
+        spent: int | None = 0
+        try:
+            reply = self._send(request)
+            spent = reply.tokens
+            return reply
+        except _Passing as error:
+            # who asks for patience means all who ask, not only the one that heard it
+            self._pace.hold(min(LONGEST_WAIT_S, error.wait_s))
+            raise
+        finally:
+            self._pace.settle(set_aside, spent)
+
+    def _send(self, request: Mapping[str, Any]) -> Reply:
+        """Send one request and read its reply."""
         import httpx
 
-        self._await_turn()
         deadline = time.monotonic() + self.endpoint.timeout_s
         body = bytearray()
         try:
@@ -165,7 +202,10 @@ class Chat:
             raise ChatError(f"the request failed ({type(error).__name__})") from error
         if response.status_code != 200:
             self._refuse(response, bytes(body))
-        return _text(bytes(body))
+        try:
+            return read_reply(bytes(body))
+        except ValueError as error:
+            raise _Passing(str(error)) from error
 
     def _refuse(self, response: httpx.Response, body: bytes) -> None:
         shown = body.decode(errors="replace")
@@ -175,15 +215,7 @@ class Chat:
         message = f"the server said {response.status_code}: {shown or 'nothing more'}"
         if response.status_code in _AGAIN:
             raise _Passing(message, wait_s=_seconds(response.headers.get("retry-after", "")))
-        raise ChatError(message)
-
-    def _await_turn(self) -> None:
-        pause = 60.0 / self.endpoint.per_minute if self.endpoint.per_minute else 0.0
-        with self._lock:
-            self.sent += 1
-            start = max(time.monotonic(), self._next_at)
-            self._next_at = start + pause
-        time.sleep(max(0.0, start - time.monotonic()))
+        raise ChatError(message, response.status_code)
 
     def _connected(self) -> httpx.Client:
         import httpx
@@ -195,28 +227,26 @@ class Chat:
                     base_url=f"{self.endpoint.base_url.rstrip('/')}/",
                     headers={"Authorization": f"Bearer {key}"} if key else {},
                     timeout=self.endpoint.timeout_s,
+                    limits=httpx.Limits(max_connections=None),
                     verify=_certificates(),
                 )
             return self._client
 
-    def _cached(self, name: str) -> str | None:
+    def _cached(self, name: str) -> Reply | None:
         if self.endpoint.cache is None:
             return None
         try:
-            kept = json.loads(_file(self.endpoint.cache, name).read_bytes())
-        except (FileNotFoundError, ValueError):
+            return from_cache(_file(self.endpoint.cache, name).read_bytes())
+        except FileNotFoundError:
             return None
-        return (
-            kept["reply"] if isinstance(kept, dict) and isinstance(kept.get("reply"), str) else None
-        )
 
-    def _keep(self, name: str, text: str) -> None:
+    def _keep(self, name: str, reply: Reply) -> None:
         if self.endpoint.cache is None:
             return
         file = _file(self.endpoint.cache, name)
         file.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=file.parent, delete=False, mode="w") as part:
-            json.dump({"model": self.endpoint.model, "reply": text}, part)
+            part.write(to_cache(reply, self.endpoint.model))
         os.replace(part.name, file)
 
 
@@ -241,16 +271,6 @@ def _name(base_url: str, request: Mapping[str, Any]) -> str:
 
 def _file(cache: Path, name: str) -> Path:
     return cache / name[:2] / f"{name}.json"
-
-
-def _text(body: bytes) -> str:
-    try:
-        text = json.loads(body)["choices"][0]["message"]["content"]
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
-        raise _Passing("the reply is no chat completion") from error
-    if not isinstance(text, str) or not text.strip():
-        raise _Passing("the reply holds no text")
-    return text
 
 
 def _seconds(retry_after: str) -> float:
