@@ -80,14 +80,15 @@ def _read(given: str, project: Path) -> Run:
 
 
 def _all_keys() -> list[tuple[Key, str]]:
-    """Every key once, with the kind of stage that has it, where it is only one."""
+    """Every key once, with the kinds of stage that have it, where not all do."""
     kinds = stage_kinds()
-    found: dict[str, tuple[Key, list[str]]] = {}
+    found: dict[Key, list[str]] = {}
     for kind, root in kinds.items():
         for key in walk(root):
-            found.setdefault(key.path, (key, []))[1].append(kind)
+            found.setdefault(key, []).append(kind)
     stage = [
-        (key, "" if len(have) == len(kinds) else f"{have[0]} only") for key, have in found.values()
+        (key, "" if len(have) == len(kinds) else f"{' and '.join(have)} only")
+        for key, have in found.items()
     ]
     run = [(key, "the run") for key in walk(Run) if not key.path.startswith("stages")]
     return [*run, *((key, only) for key, only in stage if key.path != "kind")]

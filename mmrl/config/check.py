@@ -15,11 +15,12 @@ from mmrl.config.keys import (
     annotation_at,
     children,
     choices,
+    holds_section,
     item_of,
     members,
-    section_of,
     suggestion,
     type_text,
+    variants,
 )
 from mmrl.config.section import Section
 from mmrl.config.yaml12 import flow
@@ -72,6 +73,10 @@ def _walk(
     root: type[Section], annotation: Any, value: Any, path: tuple[str, ...], prefix: str
 ) -> Iterator[Mistake]:
     """Unknown keys, and values of a wrong type that pydantic would convert."""
+    kinds = variants(annotation)
+    if kinds and isinstance(value, Mapping):
+        yield from _walk_variant(root, kinds, value, path, prefix)
+        return
     known = children(annotation)
     if known and isinstance(value, Mapping):
         for key, inner in value.items():
@@ -87,18 +92,49 @@ def _walk(
         yield Mistake(path=path, text=f"must be {wanted}, got {show(value)}")
 
 
+def _walk_variant(
+    root: type[Section],
+    kinds: Mapping[str, type[Section]],
+    value: Mapping[str, Any],
+    path: tuple[str, ...],
+    prefix: str,
+) -> Iterator[Mistake]:
+    """A section of several kinds: only the keys of its own kind may be given."""
+    kind = value.get("kind")
+    if not isinstance(kind, str) or kind not in kinds:
+        found = _say_choice(tuple(kinds), kind) if "kind" in value else ""
+        text = found or f"must be said: {', '.join(kinds)}"
+        yield Mistake(path=(*path, "kind"), text=text)
+        return
+    fields = kinds[kind].model_fields
+    for key, inner in value.items():
+        here = (*path, str(key))
+        holders = [name for name, section in kinds.items() if key in section.model_fields]
+        if key in fields:
+            yield from _walk(root, fields[key].annotation, inner, here, prefix)
+        elif holders:
+            group = ".".join(path)
+            text = (
+                f"only kind {' or '.join(holders)} has it, and the kind is {kind}; "
+                f"{group}=NAME takes another file of configs/{path[-1]}/ for the whole section"
+            )
+            yield Mistake(path=here, text=text)
+        else:
+            yield Mistake(path=here, text=f"unknown key; {suggestion(root, here, prefix)}")
+
+
 def _misfit(annotation: Any, value: Any) -> str:
     """What the value should have been, where its type is not that of the schema."""
-    if section_of(annotation):
+    if value is None and _may_be_none(annotation):
+        return ""
+    if holds_section(annotation):
         return (
             ""
             if isinstance(value, Mapping | Section)
             else f"a section with the keys {', '.join(children(annotation) or ())}"
         )
     parts = members(annotation)
-    if any(get_origin(part) is Literal for part in parts) or (
-        value is None and _may_be_none(annotation)
-    ):
+    if any(get_origin(part) is Literal for part in parts):
         return ""
     fits = {bool: (bool,), int: (int,), float: (int, float), str: (str,), Path: (str, Path)}
     if Schedule in parts and not isinstance(value, Mapping):

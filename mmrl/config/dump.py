@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from mmrl.config.schema import Run
 from mmrl.config.yaml12 import flow
+from mmrl.schedule import Schedule
 
 DEFAULT = "schema default"
 
@@ -22,6 +23,8 @@ def plain(value: Any) -> Any:
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
+    if isinstance(value, Schedule):
+        return value.given()
     return str(value) if isinstance(value, Path) else value
 
 

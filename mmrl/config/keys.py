@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -62,7 +62,7 @@ def stage_groups() -> tuple[str, ...]:
         for kind in stage_kinds().values()
         for name, field in kind.model_fields.items()
     }
-    return tuple(name for name, annotation in fields.items() if section_of(annotation))
+    return tuple(name for name, annotation in fields.items() if holds_section(annotation))
 
 
 def run_groups() -> tuple[str, ...]:
@@ -92,8 +92,34 @@ def section_of(annotation: Any) -> type[Section] | None:
     return found[0] if len(found) == 1 else None
 
 
+def variants(annotation: Any) -> dict[str, type[Section]]:
+    """The sections of a union by their value of `kind`; none where there is at most one section."""
+    found = [
+        part for part in members(annotation) if isinstance(part, type) and issubclass(part, Section)
+    ]
+    if len(found) < 2:
+        return {}
+    return {
+        choice: part for part in found for choice in get_args(part.model_fields["kind"].annotation)
+    }
+
+
+def holds_section(annotation: Any) -> bool:
+    """Whether a section stands under a key, of one kind or of several."""
+    return section_of(annotation) is not None or bool(variants(annotation))
+
+
 def children(annotation: Any) -> dict[str, Any] | None:
-    """The keys under a value with their types; `<name>` for any; None where nothing is fixed."""
+    """The keys under a value with their types; `<name>` for any; None where nothing is fixed.
+
+    A section of several kinds has the keys of all of them.
+    """
+    if kinds := variants(annotation):
+        found: dict[str, Any] = {"kind": Literal[tuple(kinds)]}
+        for section in kinds.values():
+            for name, field in section.model_fields.items():
+                found.setdefault(name, field.annotation)
+        return found
     if section := section_of(annotation):
         return {name: field.annotation for name, field in section.model_fields.items()}
     for part in members(annotation):
@@ -196,6 +222,9 @@ def walk(root: type[Section], prefix: str = "") -> Iterator[Key]:
 
 
 def _walk_field(path: str, field: FieldInfo) -> Iterator[Key]:
+    if kinds := variants(field.annotation):
+        yield from _walk_variants(path, field, kinds)
+        return
     known = children(field.annotation)
     named = (known or {}).get("<name>")
     inner = section_of(field.annotation) or section_of(named)
@@ -207,9 +236,32 @@ def _walk_field(path: str, field: FieldInfo) -> Iterator[Key]:
             type=type_text(field.annotation),
             range=range_text(field),
             default=default_text(field),
-            doc=" ".join((field.description or "").split()),
+            doc=_line(field.description),
             choices=choices(field.annotation),
         )
+
+
+def _walk_variants(path: str, field: FieldInfo, kinds: dict[str, type[Section]]) -> Iterator[Key]:
+    """The key `kind`, then the keys of each kind, of which the meaning says whose they are."""
+    default = getattr(field.default, "kind", None)
+    yield Key(
+        path=f"{path}.kind",
+        type=" | ".join(kinds),
+        range="",
+        default="required" if default is None else default,
+        doc=" ".join(
+            f"{kind}: {' '.join((of.__doc__ or '').split())}" for kind, of in kinds.items()
+        ),
+        choices=tuple(kinds),
+    )
+    for kind, section in kinds.items():
+        for key in walk(section, f"{path}."):
+            if key.path != f"{path}.kind":
+                yield replace(key, doc=f"({kind}) {key.doc}".rstrip())
+
+
+def _line(doc: str | None) -> str:
+    return " ".join((doc or "").split())
 
 
 def choices(annotation: Any) -> tuple[str, ...]:

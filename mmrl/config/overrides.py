@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmrl.config.keys import members, section_of
+from mmrl.config.keys import holds_section, members
 from mmrl.config.yaml12 import parse
 from mmrl.errors import ConfigError
 
@@ -46,7 +46,7 @@ class Override:
 
     def is_choice(self, annotation: Any) -> bool:
         """Whether the argument names a file for a whole section, as `model=tiny_omni` does."""
-        return section_of(annotation) is not None and not self.text.lstrip().startswith("{")
+        return holds_section(annotation) and not self.text.lstrip().startswith("{")
 
 
 def parse_overrides(arguments: Sequence[str]) -> list[Override]:

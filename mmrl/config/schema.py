@@ -13,6 +13,20 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mmrl.config.algo import AlgoConfig
+from mmrl.config.sampling import (
+    EQUAL,
+    NO_FILTER,
+    POOLED,
+    UNIFORM,
+    AnyFilter,
+    AnyMixture,
+    AnySampling,
+    AnyWeight,
+    SftMixture,
+    SftSampling,
+    StopConfig,
+    takes_accuracy,
+)
 from mmrl.config.section import Section
 from mmrl.schedule import Schedule
 
@@ -248,6 +262,9 @@ class SftStage(Stage):
 
 
 class GrpoStage(Stage):
+    start: str | None = None
+    """The weights to start from: an earlier stage's by its name, or `base` for those that `model`
+    names; without it those of the stage before."""
     """Reinforcement learning with verifiable rewards."""
 
     kind: Literal["grpo"]
@@ -263,6 +280,9 @@ class GrpoStage(Stage):
                 f"rollout.prompts_per_step ({self.rollout.prompts_per_step}) is not a multiple of "
                 f"algo.minibatches ({self.algo.minibatches}): groups are never torn apart"
             )
+    sampling: SftSampling = UNIFORM
+    mixture: SftMixture = POOLED
+    stop: StopConfig = StopConfig()
         return self
 
 
@@ -273,6 +293,22 @@ class LaunchConfig(Section):
     """How many processes train together, and how the weights are spread over them."""
 
     processes: int = Field(default=1, ge=1)
+    sampling: AnySampling = UNIFORM
+    mixture: AnyMixture = POOLED
+    filter: AnyFilter = NO_FILTER
+    weight: AnyWeight = EQUAL
+    stop: StopConfig = StopConfig()
+
+    @model_validator(mode="after")
+    def _accuracy(self) -> GrpoStage:
+        sections = (self.sampling, self.filter, self.weight)
+        wanting = next((section for section in sections if takes_accuracy(section)), None)
+        if wanting and "accuracy" not in self.rewards.terms:
+            raise ValueError(
+                f"kind {wanting.kind} goes by the rows' accuracy: rewards.terms needs 'accuracy', "
+                "if only with weight 0"
+            )
+        return self
     """One per GPU."""
     strategy: Literal["single", "ddp", "zero2", "zero3"] = "single"
 
