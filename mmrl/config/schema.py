@@ -244,6 +244,9 @@ class LogConfig(Section):
 class Stage(Section):
     """What every kind of stage has."""
 
+    start: str | None = None
+    """The weights to start from: an earlier stage's by its name, or `base` for those that `model`
+    names; without it those of the stage before."""
     model: ModelConfig
     media: MediaConfig = MediaConfig()
     data: DataConfig
@@ -259,12 +262,12 @@ class SftStage(Stage):
     rollout: AnswerConfig = AnswerConfig()
     """How held-out rows are answered."""
     optim: SftOptimConfig
+    sampling: SftSampling = UNIFORM
+    mixture: SftMixture = POOLED
+    stop: StopConfig = StopConfig()
 
 
 class GrpoStage(Stage):
-    start: str | None = None
-    """The weights to start from: an earlier stage's by its name, or `base` for those that `model`
-    names; without it those of the stage before."""
     """Reinforcement learning with verifiable rewards."""
 
     kind: Literal["grpo"]
@@ -272,27 +275,6 @@ class GrpoStage(Stage):
     optim: OptimConfig
     algo: AlgoConfig = AlgoConfig()
     rewards: RewardsConfig = RewardsConfig()
-
-    @model_validator(mode="after")
-    def _divides(self) -> GrpoStage:
-        if self.rollout.prompts_per_step % self.algo.minibatches:
-            raise ValueError(
-                f"rollout.prompts_per_step ({self.rollout.prompts_per_step}) is not a multiple of "
-                f"algo.minibatches ({self.algo.minibatches}): groups are never torn apart"
-            )
-    sampling: SftSampling = UNIFORM
-    mixture: SftMixture = POOLED
-    stop: StopConfig = StopConfig()
-        return self
-
-
-AnyStage = Annotated[SftStage | GrpoStage, Field(discriminator="kind")]
-
-
-class LaunchConfig(Section):
-    """How many processes train together, and how the weights are spread over them."""
-
-    processes: int = Field(default=1, ge=1)
     sampling: AnySampling = UNIFORM
     mixture: AnyMixture = POOLED
     filter: AnyFilter = NO_FILTER
