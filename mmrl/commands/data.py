@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import sys
-import tempfile
+import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
 
 import click
 
+from mmrl.commands.data_build import build
+from mmrl.commands.nested import nested
 from mmrl.config.check import check as check_values
 from mmrl.config.check import lines
 from mmrl.config.keys import annotation_at
 from mmrl.config.overrides import parse_overrides
 from mmrl.config.schema import MediaConfig
-from mmrl.data.pipelines import Split
 from mmrl.errors import ConfigError, DataError
+from mmrl.progress import progress
 from mmrl.project import load_project
 from mmrl.registry import did_you_mean
 
@@ -28,28 +27,7 @@ def data() -> None:
     """Build rows and check them."""
 
 
-@data.command()
-@click.argument("name")
-@click.argument("arguments", nargs=-1, metavar="out=DIR [seed=N] [split=train] [KEY=VALUE]...")
-@click.pass_context
-def build(ctx: click.Context, name: str, arguments: tuple[str, ...]) -> None:
-    """Run the data pipeline NAME; 'mmrl data list' says which there are and what they take.
-
-    \b
-    mmrl data build synthetic out=data/toy tasks.colour=200 tasks.pitch=200
-    mmrl data build synthetic out=toy.parquet tasks.colour=200 split=heldout
-    """
-    project = load_project(ctx.find_root().obj)
-    params = _nested(arguments)
-    out, seed, split = params.pop("out", None), params.pop("seed", 0), params.pop("split", "train")
-    if not isinstance(out, str):
-        raise ConfigError("out: say where to, for example out=data/toy or out=toy.parquet")
-    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
-        raise ConfigError(f"seed: must be a whole number from 0 on, got {seed!r}")
-    if split not in get_args(Split):
-        raise ConfigError(f"split: must be train or heldout, got {split!r}")
-    count = _build(name, params, Path(out), seed, split, project)
-    click.echo(f"{count} rows in {out}")
+data.add_command(build)
 
 
 @data.command()
@@ -73,8 +51,9 @@ def check(ctx: click.Context, file: Path, arguments: tuple[str, ...], media: boo
     rows, errors = sift_rows(file)
     count = len({(medium.kind, medium.source) for row in rows for medium in row.media})
     if media:
-        with _progress("decoding", count) as advance:
-            errors += bad_media(rows, config, on_medium=advance)
+        with progress("decoding", "media") as report:
+            numbers = itertools.count(1)
+            errors += bad_media(rows, config, on_medium=lambda _: report(next(numbers), count))
     panel = Panel()
     try:
         golds = check_golds(rows, panel)
@@ -116,7 +95,7 @@ def show(file: Path, arguments: tuple[str, ...]) -> None:
     from mmrl.data.page import write_page
     from mmrl.data.rows import load_rows
 
-    given = _nested(arguments)
+    given = nested(arguments)
     unknown = next((key for key in given if key not in ("out", "limit")), None)
     if unknown is not None:
         near = did_you_mean(unknown, ("out", "limit"))
@@ -158,29 +137,6 @@ def stats(file: Path) -> None:
     click.echo(f"{len(rows)} rows")
 
 
-def _build(
-    name: str, params: dict[str, Any], out: Path, seed: int, split: Split, project: Path
-) -> int:
-    from mmrl.data.rows import load_rows
-    from mmrl.data.sources import ROWS_FILE, build_into
-    from mmrl.data.writing import write_rows
-
-    if out.exists():
-        raise DataError(f"out: {out} is there already; remove it or choose another name")
-    if out.suffix in (".jsonl", ".json", ".csv"):
-        raise ConfigError(f"out: {out}: give a folder, or one .parquet file that holds the media")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix != ".parquet":
-        build_into(out, name, params, seed=seed, split=split, project=project)
-        return len(load_rows(out / ROWS_FILE))
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary) / "built"
-        build_into(folder, name, params, seed=seed, split=split, project=project)
-        rows = load_rows(folder / ROWS_FILE)
-        write_rows(rows, out, embed=True)
-    return len(rows)
-
-
 def _media_config(arguments: Sequence[str]) -> MediaConfig:
     values = {}
     for override in parse_overrides(arguments):
@@ -191,34 +147,6 @@ def _media_config(arguments: Sequence[str]) -> MediaConfig:
         found = lines(mistakes, lambda path: f"media.{'.'.join(path)}", lambda _: "command line")
         raise ConfigError("\n".join(found))
     return config
-
-
-def _nested(arguments: Sequence[str]) -> dict[str, Any]:
-    """Make a tree of KEY=VALUE arguments; keys are split at their points."""
-    tree: dict[str, Any] = {}
-    for override in parse_overrides(arguments):
-        *parents, name = override.path
-        here = tree
-        for parent in parents:
-            here = here.setdefault(parent, {})
-            if not isinstance(here, dict):
-                raise ConfigError(f"{override.key}: {parent!r} has a value of its own already")
-        here[name] = override.text if override.path == ("out",) else override.read(Any)
-    return tree
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Any]:
-    """Show a bar on standard error where that is a terminal."""
-    if not sys.stderr.isatty():
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda count: bar.advance(task, count)
 
 
 def _distribution(answers: Counter[str], total: int) -> str:
