@@ -291,6 +291,24 @@ class GrpoStage(Stage):
                 "if only with weight 0"
             )
         return self
+
+    @model_validator(mode="after")
+    def _divides(self) -> GrpoStage:
+        if self.rollout.prompts_per_step % self.algo.minibatches:
+            raise ValueError(
+                f"rollout.prompts_per_step ({self.rollout.prompts_per_step}) is not a multiple of "
+                f"algo.minibatches ({self.algo.minibatches}): groups are never torn apart"
+            )
+        return self
+
+
+AnyStage = Annotated[SftStage | GrpoStage, Field(discriminator="kind")]
+
+
+class LaunchConfig(Section):
+    """How many processes train together, and how the weights are spread over them."""
+
+    processes: int = Field(default=1, ge=1)
     """One per GPU."""
     strategy: Literal["single", "ddp", "zero2", "zero3"] = "single"
 
