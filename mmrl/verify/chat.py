@@ -7,10 +7,6 @@ many threads: equal questions that are asked at once are sent once.
 from __future__ import annotations
 
 import functools
-import hashlib
-import json
-import os
-import tempfile
 import threading
 import time
 import weakref
@@ -21,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mmrl.verify.pace import Pace
-from mmrl.verify.reply import Reply, from_cache, read_reply, to_cache
+from mmrl.verify.reply import Reply, keep_reply, kept_reply, read_reply, reply_name
 
 if TYPE_CHECKING:
     import ssl
@@ -121,15 +117,15 @@ class Chat:
         """
         request = {"model": self.endpoint.model, "messages": list(messages), **sampling}
         server = self.endpoint.known_as or self.endpoint.base_url
-        name = _name(server if draw == 0 else f"{server} draw {draw}", request)
+        name = reply_name(server, request, draw)
         with self._lock:
             turn = self._asking.setdefault(name, _Turn())
         with turn.lock:
-            known = self._cached(name)
+            known = kept_reply(self.endpoint.cache, name)
             if known is not None:
                 return known
             reply = self._ask(request)
-            self._keep(name, reply)
+            keep_reply(self.endpoint.cache, name, reply, self.endpoint.model)
             return reply
 
     def close(self) -> None:
@@ -232,23 +228,6 @@ class Chat:
                 )
             return self._client
 
-    def _cached(self, name: str) -> Reply | None:
-        if self.endpoint.cache is None:
-            return None
-        try:
-            return from_cache(_file(self.endpoint.cache, name).read_bytes())
-        except FileNotFoundError:
-            return None
-
-    def _keep(self, name: str, reply: Reply) -> None:
-        if self.endpoint.cache is None:
-            return
-        file = _file(self.endpoint.cache, name)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=file.parent, delete=False, mode="w") as part:
-            part.write(to_cache(reply, self.endpoint.model))
-        os.replace(part.name, file)
-
 
 @functools.cache
 def _certificates() -> ssl.SSLContext:
@@ -262,15 +241,6 @@ class _Turn:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-
-
-def _name(base_url: str, request: Mapping[str, Any]) -> str:
-    content = json.dumps([base_url, request], sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
-
-
-def _file(cache: Path, name: str) -> Path:
-    return cache / name[:2] / f"{name}.json"
 
 
 def _seconds(retry_after: str) -> float:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -58,21 +62,20 @@ def read_reply(body: bytes) -> Reply:
     )
 
 
-def to_cache(reply: Reply, model: str) -> str:
-    """Return the reply as the text of a cache file."""
-    kept: dict[str, Any] = {"model": model, "reply": reply.text}
-    kept |= {"thought": reply.thought} if reply.thought else {}
-    kept |= {"cut": True} if reply.cut else {}
-    counts = {"prompt": reply.prompt_tokens, "completion": reply.completion_tokens}
-    kept |= {"tokens": counts} if reply.tokens is not None else {}
-    return json.dumps(kept)
+def reply_name(server: str, request: Mapping[str, Any], draw: int) -> str:
+    """Return what a reply is kept under: a hash of all that was asked, and of whom."""
+    asked = server if draw == 0 else f"{server} draw {draw}"
+    content = json.dumps([asked, request], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()
 
 
-def from_cache(text: bytes) -> Reply | None:
-    """Read a cache file; None where it is torn."""
+def kept_reply(cache: Path | None, name: str) -> Reply | None:
+    """Read a reply from the folder; None where there is no folder, no file, or a torn one."""
+    if cache is None:
+        return None
     try:
-        kept = json.loads(text)
-    except (ValueError, RecursionError):
+        kept = json.loads(_file(cache, name).read_bytes())
+    except (FileNotFoundError, ValueError, RecursionError):
         return None
     if not isinstance(kept, dict) or not isinstance(kept.get("reply"), str):
         return None
@@ -85,6 +88,26 @@ def from_cache(text: bytes) -> Reply | None:
         completion_tokens=_count(counts.get("completion")),
         cached=True,
     )
+
+
+def keep_reply(cache: Path | None, name: str, reply: Reply, model: str) -> None:
+    """Write a reply into the folder, if there is one; it appears as a whole."""
+    if cache is None:
+        return
+    kept: dict[str, Any] = {"model": model, "reply": reply.text}
+    kept |= {"thought": reply.thought} if reply.thought else {}
+    kept |= {"cut": True} if reply.cut else {}
+    counts = {"prompt": reply.prompt_tokens, "completion": reply.completion_tokens}
+    kept |= {"tokens": counts} if reply.tokens is not None else {}
+    file = _file(cache, name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False, mode="w") as part:
+        json.dump(kept, part)
+    os.replace(part.name, file)
+
+
+def _file(cache: Path, name: str) -> Path:
+    return cache / name[:2] / f"{name}.json"
 
 
 def _count(value: Any) -> int | None:
