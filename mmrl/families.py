@@ -3,7 +3,8 @@ positions are counted.
 
 A new family is one entry in FAMILIES. Positions are asked of the model's own `get_rope_index`, so
 that they are those of its pretraining
-(multimodal rotary positions: Qwen2-VL, arXiv 2409.12191, section 2.1).
+(multimodal rotary positions: Qwen2-VL, arXiv 2409.12191, section 2.1). What a family does not have
+in common with the others stands in a file of its own (mmrl/tiles.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from mmrl.tiles import (
+    count_llava_onevision,
+    count_smolvlm,
+    process_llava_onevision,
+    process_smolvlm,
+    take_videos_of_any_length,
+)
 from mmrl.types import MediaKind
 
 if TYPE_CHECKING:
@@ -28,7 +36,7 @@ class Family:
     model_class: str
     processor_class: str
     media: frozenset[MediaKind]
-    coordinates: Literal["pixel", "norm1000"]
+    coordinates: Literal["pixel", "norm1000", "unit"]
     """The space in which the family was taught to write boxes."""
     positions: Positions
     """(model, ids_1T, media) -> positions_R1T, R rotary axes."""
@@ -39,6 +47,19 @@ class Family:
     trims_audio: bool = False
     """The audio tower takes sounds of any length, so the processor's padding to the longest one can
     be cut off.
+    """
+    processing: Callable[..., Mapping[str, Any]] | None = None
+    """(policy, text, decoded, media config) -> what the processor gives, for a processor that
+    cannot be given a whole prompt in one call.
+    """
+    prepare: Callable[[Any], None] | None = None
+    """What is done to the model before its first forward."""
+    packages: tuple[str, ...] = ()
+    """What its processor imports besides transformers."""
+    attention: Literal["causal", "bidirectional_media", "recurrent"] = "causal"
+    """How tokens of the language model see each other: each one all before it; tokens of one
+    picture also those behind them; or through a state that is carried along, as in state-space
+    layers. Only causal tokens can be packed behind a shared prompt.
     """
 
 
@@ -179,5 +200,25 @@ FAMILIES: dict[str, Family] = {
         coordinates="pixel",
         positions=_plain_positions,
         feature_counts=_feature_counts,
+    ),
+    "smolvlm": Family(
+        model_class="SmolVLMForConditionalGeneration",
+        processor_class="SmolVLMProcessor",
+        media=frozenset({"image", "video"}),
+        coordinates="norm1000",
+        positions=_plain_positions,
+        feature_counts=count_smolvlm,
+        processing=process_smolvlm,
+        packages=("num2words",),
+    ),
+    "llava_onevision": Family(
+        model_class="LlavaOnevisionForConditionalGeneration",
+        processor_class="LlavaOnevisionProcessor",
+        media=frozenset({"image", "video"}),
+        coordinates="unit",
+        positions=_plain_positions,
+        feature_counts=count_llava_onevision,
+        processing=process_llava_onevision,
+        prepare=take_videos_of_any_length,
     ),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def load_policy(config: ModelConfig, *, seed: int, weights: Path | None = None) 
     """
     from mmrl.tiny.models import build_tiny
 
+    family = FAMILIES[config.family]
+    _check_packages(config.family, family)
     make_torchvision_importable()
     from transformers.utils import logging
 
@@ -69,6 +72,8 @@ def load_policy(config: ModelConfig, *, seed: int, weights: Path | None = None) 
         model.set_attn_implementation(config.attention)
     else:
         model, processor = _load(config, str(weights or config.path))
+    if family.prepare is not None:
+        family.prepare(model)
     # An update at a rate of 1e-6 is smaller than bfloat16 can hold, so weights are float32.
     model.to(device=_device(config.device), dtype=torch.float32)
     # checkpoints are loaded for inference, in which mode activations are not checkpointed
@@ -79,7 +84,7 @@ def load_policy(config: ModelConfig, *, seed: int, weights: Path | None = None) 
     return Policy(
         model=model,
         processor=processor,
-        family=FAMILIES[config.family],
+        family=family,
         banned_ids=media_token_ids(model),
         end_ids=_end_ids(model, processor.tokenizer),
         dtype=getattr(torch, config.dtype),
@@ -99,6 +104,15 @@ def trainable_parameters(model: torch.nn.Module) -> dict[str, torch.nn.Parameter
     return {
         name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad
     }
+
+
+def _check_packages(name: str, family: Family) -> None:
+    missing = [package for package in family.packages if find_spec(package) is None]
+    if missing:
+        raise ConfigError(
+            f"model.family: the processor of {name} needs packages that are not installed; "
+            f"run: pip install {' '.join(missing)}"
+        )
 
 
 def _load(config: ModelConfig, path: str) -> tuple[Any, Any]:

@@ -14,23 +14,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from mmrl.config.schema import MediaConfig
 from mmrl.errors import DataError
 from mmrl.media.audio import audio_seconds, decode_audio
 from mmrl.media.encoded import hash_medium
 from mmrl.media.image import decode_image
 from mmrl.media.video import decode_video
+from mmrl.processing import Decoded, process
 from mmrl.types import Prompt, Row
 
 if TYPE_CHECKING:
-    import numpy as np
-    from PIL.Image import Image
     from torch import Tensor
 
     from mmrl.families import Family
-    from mmrl.media.video import Video
     from mmrl.model import Policy
 
 
@@ -122,7 +118,7 @@ def check_row(row: Row, policy: Policy) -> None:
         for part in message["content"]
         if part["type"] == "text"
     ]
-    placeholders = policy.processor.tokenizer.convert_ids_to_tokens(list(policy.banned_ids))
+    placeholders = _placeholders(policy)
     for place, text in [("prompt", text) for text in texts] + [("response", row.response or "")]:
         for token in placeholders:
             if token in text:
@@ -132,111 +128,27 @@ def check_row(row: Row, policy: Policy) -> None:
                 )
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decoded:
-    """A row's media, each kind in the order of the prompt."""
-
-    images: list[Image]
-    videos: list[Video]
-    sounds: list[np.ndarray]
-    """Samples at the rate of the processor."""
-
-
 def decode(row: Row, policy: Policy, media: MediaConfig) -> Decoded:
     """Decode the row's media for the policy's processor."""
-    decoded = Decoded(images=[], videos=[], sounds=[])
+    images, videos, sounds = [], [], []
     for medium in row.media:
         if medium.kind == "image":
-            decoded.images.append(decode_image(medium, media, row.id))
+            images.append(decode_image(medium, media, row.id))
         elif medium.kind == "video":
-            decoded.videos.append(decode_video(medium, media, row.id))
+            videos.append(decode_video(medium, media, row.id))
         else:
             rate = policy.processor.feature_extractor.sampling_rate
-            decoded.sounds.append(decode_audio(medium, media, rate, row.id))
-            _check_seconds(row, len(decoded.sounds[-1]) / rate, policy.processor)
-    return decoded
+            sounds.append(decode_audio(medium, media, rate, row.id))
+            _check_seconds(row, len(sounds[-1]) / rate, policy.processor)
+    return Decoded(images=images, videos=videos, sounds=sounds)
 
 
-def process(
-    row: Row, decoded: Decoded, policy: Policy, media: MediaConfig, *, system: str | None = None
-) -> dict[str, Tensor]:
-    """Run chat template and processor on a row: `input_ids` [1, T] and the tensors of the model's
-    forward.
-    """
+def _placeholders(policy: Policy) -> list[str]:
+    """What stands for a medium, in a prompt's tokens or in its text before the processor."""
     processor = policy.processor
-    images, videos, sounds = decoded.images, decoded.videos, decoded.sounds
-    arguments: dict[str, Any] = {
-        "text": [chat_text(row, processor, system=system)],
-        "return_tensors": "pt",
-    }
-    if images:
-        size = {"shortest_edge": media.image_min_pixels, "longest_edge": media.image_max_pixels}
-        arguments |= {"images": images, "images_kwargs": {"size": size}}
-    if videos:
-        arguments |= {
-            "videos": [video.frames_THWC for video in videos],
-            "videos_kwargs": _video_kwargs(videos, policy, media),
-        }
-    if sounds:
-        arguments |= {
-            "audio": sounds,
-            "audio_kwargs": {"sampling_rate": processor.feature_extractor.sampling_rate},
-        }
-    try:
-        encoded = dict(processor(**arguments))
-    except ValueError as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(f"row {row.id}: the processor refuses its media: {reason}") from error
-    if videos and policy.family.video_timing == "fps":
-        # The processor takes one rate for all videos of a prompt; each has its own.
-        patch = processor.video_processor.temporal_patch_size
-        encoded["video_second_per_grid"] = torch.tensor([patch / video.fps for video in videos])
-    if "feature_attention_mask" in encoded and policy.family.trims_audio:
-        longest = int(encoded["feature_attention_mask"].sum(-1).max())
-        for key in ("input_features", "feature_attention_mask"):
-            encoded[key] = encoded[key][..., :longest]
-    return {
-        key: torch.as_tensor(value) for key, value in encoded.items() if key not in _NOT_FOR_FORWARD
-    }
-
-
-def chat_text(row: Row, processor: Any, *, system: str | None = None) -> str:
-    """The row's messages through the chat template, up to where the assistant begins to speak."""
-    messages = [{"role": "system", "content": [{"type": "text", "text": system}]}] if system else []
-    for message in row.prompt:
-        # Templates ask either for the part's type or for a key of that name.
-        parts = [
-            dict(part)
-            if part["type"] == "text"
-            else {"type": part["type"], part["type"]: part["type"]}
-            for part in message["content"]
-        ]
-        messages.append({"role": message["role"], "content": parts})
-    return processor.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-
-
-_NOT_FOR_FORWARD = ("attention_mask", "mm_token_type_ids", "video_metadata")
-
-
-def _video_kwargs(videos: list[Video], policy: Policy, media: MediaConfig) -> dict[str, Any]:
-    kwargs: dict[str, Any] = {
-        "do_sample_frames": False,
-        "size": {"shortest_edge": media.video_min_pixels, "longest_edge": media.video_max_pixels},
-    }
-    if policy.family.video_timing == "fps":
-        return kwargs | {"fps": videos[0].fps}
-    from transformers.video_utils import VideoMetadata
-
-    kwargs["video_metadata"] = [
-        VideoMetadata(
-            total_num_frames=round(video.duration_s * video.source_fps),
-            fps=video.source_fps,
-            duration=video.duration_s,
-            frames_indices=list(video.indices),
-        )
-        for video in videos
-    ]
-    return kwargs
+    tokens = processor.tokenizer.convert_ids_to_tokens(list(policy.banned_ids))
+    names = [getattr(processor, f"{kind}_token", None) for kind in ("image", "video", "audio")]
+    return list(dict.fromkeys([*tokens, *filter(None, names)]))
 
 
 def _check_seconds(row: Row, seconds: float, processor: Any) -> None:
@@ -262,10 +174,12 @@ def _check_counts(row: Row, policy: Policy, ids_1T: Tensor, media: Mapping[str, 
 
 def _with_sizes(row: Row, policy: Policy, decoded: Decoded, media: Mapping[str, Tensor]) -> Row:
     """Note the size of the only picture, and the one it was shown in: boxes may be in pixels."""
-    grid_N3 = media.get("image_grid_thw")
-    if len(decoded.images) != 1 or grid_N3 is None:
+    if len(decoded.images) != 1:
         return row
     width, height = decoded.images[0].size
+    grid_N3 = media.get("image_grid_thw")
+    if grid_N3 is None:
+        return dataclasses.replace(row, extra={"width": width, "height": height, **row.extra})
     patch = policy.model.config.vision_config.patch_size
     _, seen_height, seen_width = (int(side) * patch for side in grid_N3[0])
     sizes = {"width": width, "height": height, "seen_width": seen_width, "seen_height": seen_height}

@@ -30,17 +30,27 @@ from mmrl.config.sampling import (
 from mmrl.config.section import Section
 from mmrl.schedule import Schedule
 
+FamilyName = Literal[
+    "qwen2_5_omni",
+    "qwen2_5_vl",
+    "qwen3_vl",
+    "qwen2_vl",
+    "qwen2_audio",
+    "smolvlm",
+    "llava_onevision",
+]
+
 
 class ModelConfig(Section):
     """Which weights, in which precision, and which of them learn."""
 
-    family: Literal["qwen2_5_omni", "qwen2_5_vl", "qwen3_vl", "qwen2_vl", "qwen2_audio"]
+    family: FamilyName
     """How prompts, positions and media are built for it; see mmrl/families.py."""
     path: str | None = None
     """A checkpoint folder, or a name on the model hub."""
     coordinates: Literal["pixel", "norm1000", "unit"] | None = None
     """The space in which the model writes boxes, where that is not its family's."""
-    tiny: Literal["qwen2_5_omni", "qwen2_5_vl", "qwen3_vl", "qwen2_vl", "qwen2_audio"] | None = None
+    tiny: FamilyName | None = None
     """Build a model of about a million random parameters instead of loading one."""
     revision: str | None = None
     """Commit, branch or tag on the hub."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from mmrl.compat import make_torchvision_importable
+from mmrl.tiny.tiled import build_llava_onevision, build_smolvlm
 from mmrl.tiny.tokenizer import MEDIA_TOKENS, load_tokenizer
 
 if TYPE_CHECKING:
@@ -164,10 +165,8 @@ def _qwen2_audio(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
         WhisperFeatureExtractor,
     )
 
-    text = _text_config(tokenizer) | {"model_type": "qwen2"}
-    del text["rope_parameters"]  # its positions have one axis
     config = Qwen2AudioConfig(
-        text_config=text,
+        text_config=_plain_text_config(tokenizer) | {"model_type": "qwen2"},
         audio_config={
             "num_mel_bins": 64,
             "d_model": 96,
@@ -189,6 +188,14 @@ def _qwen2_audio(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
     return Qwen2AudioForConditionalGeneration(config), processor
 
 
+def _smolvlm(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
+    return build_smolvlm(_plain_text_config(tokenizer))
+
+
+def _llava_onevision(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
+    return build_llava_onevision(tokenizer, _plain_text_config(tokenizer), CHAT_TEMPLATE)
+
+
 HIDDEN = 128
 BUILDERS: dict[str, Callable[[Any], tuple[Any, Any]]] = {
     "qwen2_5_omni": _omni,
@@ -196,6 +203,8 @@ BUILDERS: dict[str, Callable[[Any], tuple[Any, Any]]] = {
     "qwen2_vl": _qwen2_vl,
     "qwen2_5_vl": _qwen2_5_vl,
     "qwen3_vl": _qwen3_vl,
+    "smolvlm": _smolvlm,
+    "llava_onevision": _llava_onevision,
 }
 
 
@@ -220,6 +229,13 @@ def _text_config(tokenizer: Any) -> dict[str, Any]:
             "mrope_section": [6, 5, 5],
         },
     }
+
+
+def _plain_text_config(tokenizer: Any) -> dict[str, Any]:
+    """Of a language model whose positions have one axis."""
+    text = _text_config(tokenizer)
+    del text["rope_parameters"]
+    return text
 
 
 def _vision_config(*, hidden: int, intermediate: int) -> dict[str, Any]:
