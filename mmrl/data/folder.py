@@ -31,7 +31,11 @@ class SourceFile:
     kind: MediaKind
     path: Path
     name: str
-    """Its path below the folder, for messages."""
+    """Its path below the folder, for a row's `extra`."""
+    digest: str = ""
+    """Hash of its bytes; empty until they are read."""
+    key: str = ""
+    """Hash of its bytes and of the pipeline's params, so that no two builds share a row's id."""
     peers: tuple[Path, ...] = ()
     """Other files of the folder, for questions that compare."""
 
@@ -62,7 +66,7 @@ def find_media(folder: str | Path, kind: MediaKind) -> tuple[list[SourceFile], l
         SourceFile(
             kind=kind,
             path=path,
-            name=path.relative_to(folder).as_posix(),
+            name=_printable(path.relative_to(folder)),
             peers=_peers(paths, index),
         )
         for index, path in enumerate(paths)

@@ -7,11 +7,13 @@ come out in the order of the files' names.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -89,6 +91,7 @@ def make_rows(
     if _is_held_out(digest, heldout) != (split == "heldout"):
         return Made(source=source, digest=digest)
     try:
+        source = replace(source, digest=digest, key=_key(digest, values))
         rows = tuple(rows_of(source, folder, seed=seed, **values))
     except DataError as error:
         return Made(source=source, digest=digest, error=error)
@@ -139,7 +142,7 @@ def rows_from_folder(
         twin = first.setdefault(made.digest, made.source) if made.digest else made.source
         if made.error is not None:
             yield made.error
-        elif twin is not made.source:
+        elif twin.path != made.source.path:
             yield left_out(made.source.path, f"its bytes are those of {twin.name}")
         else:
             yield from made.rows
@@ -149,6 +152,11 @@ def rows_from_folder(
 
 def _is_held_out(digest: str, heldout: float) -> bool:
     return int(digest[:8], 16) < heldout * 2**32
+
+
+def _key(digest: str, values: Mapping[str, Any]) -> str:
+    canonical = json.dumps([digest, values], sort_keys=True, default=str)
+    return hashlib.blake2b(canonical.encode(), digest_size=6).hexdigest()
 
 
 def _in_order(

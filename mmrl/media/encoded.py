@@ -132,9 +132,14 @@ def hash_medium(medium: Medium) -> str:
 
 
 def medium_error(medium: Medium, row_id: str, problem: str, *, remedy: str = _REPLACE) -> DataError:
-    """Make the one line that says which medium of which row cannot be used, why, and what to do."""
+    """Make the one line that says which medium of which row cannot be used, why, and what to do.
+
+    A file that no row has yet (`row_id` is empty) is left out by whoever looked for files.
+    """
     where = "in the data file" if isinstance(medium.source, bytes) else str(medium.source)
     line = f"row {row_id}: {medium.kind} {where}: {problem}; {remedy}"
+    if not row_id:
+        line = f"{where}: {problem}; left out"
     return DataError(" ".join(line.split()))
 
 

@@ -65,8 +65,17 @@ class _Track:
     duration: Fraction
 
 
-def decode_video(medium: Medium, config: MediaConfig, row_id: str) -> Video:
+def decode_video(
+    medium: Medium, config: MediaConfig, row_id: str, *, shorter_side: int | None = None
+) -> Video:
     """Decode the sampled frames of a video.
+
+    Args:
+        medium: The video.
+        config: Limits, rates and decoder.
+        row_id: For messages; empty for a file that is no row's yet.
+        shorter_side: Shrink larger frames to so many pixels, and an even number on the longer side,
+            one by one, so that no more than that is ever in memory. PyAV only.
 
     Raises:
         DataError: missing, empty, corrupt, truncated, without pictures, of another kind, or over a
@@ -77,8 +86,10 @@ def decode_video(medium: Medium, config: MediaConfig, row_id: str) -> Video:
     track = _probe(medium, container_name, config, row_id)
     times, duration = track.times, track.duration
     indices = frame_indices(times, frame_count(len(times), duration, config))
-    decode = {"decord": _decode_decord, "pyav": _decode_pyav}[config.video_decoder]
-    frames = decode(medium, track, indices, row_id)
+    if config.video_decoder == "decord" and shorter_side is None:
+        frames = _decode_decord(medium, track, indices, row_id)
+    else:
+        frames = _decode_pyav(medium, track, indices, row_id, shorter_side)
     return Video(
         frames_THWC=frames,
         fps=float(len(indices) / duration),
@@ -196,7 +207,9 @@ def _check_duration(duration: Fraction, medium: Medium, config: MediaConfig, row
         )
 
 
-def _decode_pyav(medium: Medium, track: _Track, indices: list[int], row_id: str) -> np.ndarray:
+def _decode_pyav(
+    medium: Medium, track: _Track, indices: list[int], row_id: str, shorter_side: int | None
+) -> np.ndarray:
     import numpy as np
     from av.error import FFmpegError
 
@@ -205,7 +218,7 @@ def _decode_pyav(medium: Medium, track: _Track, indices: list[int], row_id: str)
         with _open(medium, track.container_name) as container:
             for index, frame in enumerate(_decoded(container)):
                 if index in wanted:
-                    found[index] = _upright(frame)
+                    found[index] = _upright(frame, shorter_side)
                 if len(found) == len(wanted):
                     break
     except (FFmpegError, ValueError, EOFError) as error:
@@ -287,13 +300,19 @@ def _decoded(container: Any) -> Iterator[Any]:
     return container.decode(container.streams.best("video"))
 
 
-def _upright(frame: Any) -> np.ndarray:
+def _upright(frame: Any, shorter_side: int | None) -> np.ndarray:
     import numpy as np
 
     turns, rest = divmod(frame.rotation, 90)
     if rest:
         raise ValueError(f"its rotation of {frame.rotation} degrees is not a multiple of 90")
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns % 4))
+    size: dict[str, Any] = {}
+    if shorter_side is not None and min(frame.width, frame.height) > shorter_side:
+        scale = shorter_side / min(frame.width, frame.height)
+        sides = (max(2, round(side * scale / 2) * 2) for side in (frame.width, frame.height))
+        size = dict(zip(("width", "height"), sides, strict=True), interpolation="AREA")
+    pixels = frame.to_ndarray(format="rgb24", **size)
+    return np.ascontiguousarray(np.rot90(pixels, turns % 4))
 
 
 def _is_cover(stream: Any) -> bool:

@@ -18,8 +18,17 @@ def write_png(path: Path, pixels_HWC: np.ndarray) -> None:
     Image.fromarray(pixels_HWC).save(path, format="PNG")
 
 
-def write_mp4(path: Path, frames_THWC: np.ndarray, *, fps: float) -> None:
+def write_mp4(
+    path: Path, frames_THWC: np.ndarray, *, fps: float | Fraction, frames_alone: bool = False
+) -> None:
     """Write uint8 RGB frames, shape [frames, height, width, 3], as nearly lossless H.264.
+
+    Args:
+        path: The file.
+        frames_THWC: The frames.
+        fps: Frames per second.
+        frames_alone: Code every frame by itself and in the same way, so that nothing in the file
+            but the pictures depends on their order.
 
     Raises:
         ValueError: height or width is odd, which the pixel format (4:2:0) cannot store.
@@ -32,12 +41,18 @@ def write_mp4(path: Path, frames_THWC: np.ndarray, *, fps: float) -> None:
     with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        # One thread, no build names: the same frames are the same bytes on every run.
-        stream.options = {"crf": "8", "preset": "ultrafast", "threads": "1", "flags": "+bitexact"}
+        stream.options = {**_FIXED, **(_FRAMES_ALONE if frames_alone else _NEARLY_LOSSLESS)}
         for frame in frames_THWC:
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
+
+
+_FIXED = {"preset": "ultrafast", "threads": "1", "flags": "+bitexact"}
+"""One thread, no build names: the same frames are the same bytes on every run."""
+_NEARLY_LOSSLESS = {"crf": "8"}
+_FRAMES_ALONE = {"g": "1", "qp": "19"}
+"""One quantizer for all: a constant quality (crf) would depend on the frames before."""
 
 
 def write_wav(path: Path, samples: np.ndarray, *, sampling_rate: int = 16_000) -> None:
