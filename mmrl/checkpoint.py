@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmrl.config.schema import Sharing
 from mmrl.durable import sync
 from mmrl.model import Policy, save_policy, trainable_parameters
 
@@ -46,6 +47,8 @@ class RunState:
     rollouts: int
     """Rollouts of the stage so far, and how many of them could not be judged."""
     unjudged: int
+    sharing: Sharing
+    """As it was chosen when the stage began."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

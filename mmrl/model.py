@@ -44,6 +44,11 @@ class Policy:
         return next(self.model.parameters()).device
 
     @property
+    def vocabulary(self) -> int:
+        """How many tokens the language-model head knows."""
+        return self.model.config.get_text_config().vocab_size
+
+    @property
     def pad_id(self) -> int:
         """The id that fills rows up to the batch's length."""
         pad = self.processor.tokenizer.pad_token_id

@@ -1,51 +1,85 @@
-"""Log-probs of completions under a policy: one forward pass, with the language-model head applied
-to completion positions only.
+"""Log-probs of completions under a policy: one forward pass, in which the language-model head sees
+completion positions only and hands out log-probs, never all logits at once.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from mmrl.batch import Batch
 from mmrl.model import Policy
+from mmrl.sharing.encoder import decoder_sees
+
+LOGITS_AT_ONCE = 2**26
+"""Logits that exist at the same time: 256 MB in float32, 441 tokens of a vocabulary of 152,000."""
 
 
 def completion_logprobs(
-    policy: Policy, batch: Batch, *, temperature: float = 1.0
+    policy: Policy, batch: Batch, *, temperature: float = 1.0, entropy_learns: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Log-probs and entropies, both [B, C], of the completion tokens; zero on padding.
 
     The distribution is the one that was sampled from: divided by the temperature, media tokens
-    banned. Entropy carries no gradient.
+    banned. Entropy carries a gradient only if it is asked to.
     """
-    mask_BC = batch.completion_mask_BC.bool()
-    rows_M, steps_M = mask_BC.nonzero(as_tuple=True)
-    # The hidden state at position p predicts the token at p + 1.
-    positions_M = batch.prompt_lengths_B[rows_M] + steps_M - 1
-    with head_sees(policy.model, lambda hidden_BTD: hidden_BTD[rows_M, positions_M][None]):
-        logits_MV = policy(
-            input_ids=batch.ids_BT,
-            attention_mask=batch.mask_BT,
-            position_ids=batch.positions_RBT
-            if len(batch.positions_RBT) > 1
-            else batch.positions_RBT[0],
+    rows_M, steps_M = batch.completion_mask_BC.bool().nonzero(as_tuple=True)
+    targets_M = batch.completion_ids_BC[rows_M, steps_M]
+    zeros_BC = torch.zeros_like(batch.completion_mask_BC)
+    if not len(targets_M):
+        return zeros_BC, zeros_BC
+
+    def score(head: Callable[[Tensor], Tensor], hidden_NTD: Tensor) -> Tensor:
+        hidden_MD = hidden_NTD.flatten(0, 1)[batch.predictors_M]
+        return _scores(
+            lambda hidden, targets: token_scores(
+                head(hidden),
+                targets,
+                policy.banned_ids,
+                temperature=temperature,
+                entropy_learns=entropy_learns,
+            ),
+            hidden_MD,
+            targets_M,
+            at_once=max(1, LOGITS_AT_ONCE // policy.vocabulary),
+        )[None]
+
+    positions = batch.positions_RNT
+    with head_becomes(policy.model, score), decoder_sees(policy.model, batch.expansion):
+        scores_M2 = policy(
+            input_ids=batch.ids_NT,
+            attention_mask=batch.mask,
+            position_ids=positions if len(positions) > 1 else positions[0],
             use_cache=False,
             **batch.media,
         ).logits[0]
-    logprobs_MV = allowed_logprobs(logits_MV, policy.banned_ids, temperature=temperature)
-    targets_M = batch.completion_ids_BC[rows_M, steps_M]
-    logprobs_M = logprobs_MV.gather(-1, targets_M[:, None])[:, 0]
-    with torch.no_grad():
-        entropy_M = torch.special.entr(logprobs_MV.exp()).sum(-1)
-    zeros_BC = torch.zeros_like(batch.completion_mask_BC)
-    return zeros_BC.index_put((rows_M, steps_M), logprobs_M), zeros_BC.index_put(
-        (rows_M, steps_M), entropy_M
+    return (
+        zeros_BC.index_put((rows_M, steps_M), scores_M2[:, 0]),
+        zeros_BC.index_put((rows_M, steps_M), scores_M2[:, 1]),
     )
+
+
+def token_scores(
+    logits_MV: Tensor,
+    targets_M: Tensor,
+    banned_ids: tuple[int, ...],
+    *,
+    temperature: float,
+    entropy_learns: bool,
+) -> Tensor:
+    """Log-prob of each target and entropy of its distribution [M, 2], float32."""
+    logprobs_MV = allowed_logprobs(logits_MV, banned_ids, temperature=temperature)
+    logprobs_M = logprobs_MV.gather(-1, targets_M[:, None])[:, 0]
+    with torch.set_grad_enabled(entropy_learns and torch.is_grad_enabled()):
+        # 0 * log 0 of a banned token is 0, and so is its gradient
+        finite_MV = logprobs_MV.clamp(min=torch.finfo(logprobs_MV.dtype).min)
+        entropy_M = -(logprobs_MV.exp() * finite_MV).sum(-1)
+    return torch.stack([logprobs_M, entropy_M], dim=-1)
 
 
 def allowed_logprobs(
@@ -61,12 +95,26 @@ def allowed_logprobs(
 
 
 @contextmanager
-def head_sees(model: Any, select: Any) -> Iterator[None]:
-    """While inside, the language-model head gets `select(hidden_BTD)` instead of all hidden states.
+def head_becomes(model: Any, score: Any) -> Iterator[None]:
+    """While inside, the model's language-model head gives `score(head, hidden_NTD)` in place of
+    logits.
 
-    Logits of a whole visual prompt times a vocabulary of 150,000 would be the largest tensor of the
-    step; families differ in
-    `logits_to_keep`, and all of them call the head as a module.
+    Families differ in how the head is called, and all of them call it as a module; so whatever
+    wraps the model (DDP, ZeRO, FSDP) sees one ordinary forward.
+    """
+    head = model.get_output_embeddings()
+    own = head.forward
+    head.forward = lambda hidden_NTD: score(own, hidden_NTD)
+    try:
+        yield
+    finally:
+        del head.forward
+
+
+@contextmanager
+def head_sees(model: Any, select: Any) -> Iterator[None]:
+    """While inside, the language-model head gets `select(hidden_NTD)` instead of all hidden
+    states.
     """
     head = model.get_output_embeddings()
     handle = head.register_forward_pre_hook(
@@ -76,3 +124,16 @@ def head_sees(model: Any, select: Any) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+def _scores(score: Any, hidden_MD: Tensor, targets_M: Tensor, *, at_once: int) -> Tensor:
+    """Score tokens so many at a time; the logits of all but one part are made anew for their
+    gradient.
+    """
+    if len(targets_M) <= at_once:
+        return score(hidden_MD, targets_M)
+    parts = [
+        checkpoint(score, hidden, targets, use_reentrant=False)
+        for hidden, targets in zip(hidden_MD.split(at_once), targets_M.split(at_once), strict=True)
+    ]
+    return torch.cat(parts)  # pyright: ignore[reportArgumentType, reportCallIssue]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import torch
 
 from mmrl.checkpoint import RunState, save_checkpoint
-from mmrl.config.schema import GrpoStage, SftStage
+from mmrl.config.schema import GrpoStage, SftStage, Sharing
 from mmrl.data.sampler import RowSampler
 from mmrl.engines.hf import sample
 from mmrl.evaluate import Evaluation, evaluate
@@ -46,6 +46,8 @@ class StageRun:
     seed: int
     policy: Policy
     reference: Policy | None
+    sharing: Sharing
+    """What the completions of a group have computed in common."""
     optimizer: Optimizer
     prompts: Prompts
     rubric: Rubric
@@ -75,7 +77,8 @@ def train_grpo(run: StageRun, stage: GrpoStage) -> None:
     scoring = Scoring(
         temperature=rollout.temperature,
         max_length=rollout.max_new_tokens,
-        micro_batch=stage.optim.micro_batch,
+        micro_tokens=stage.optim.micro_tokens,
+        sharing=run.sharing,
     )
     with run.screen.bar(run.name, stage.optim.steps, done=run.step) as bar:
         while run.step < stage.optim.steps:
@@ -104,6 +107,12 @@ def train_grpo(run: StageRun, stage: GrpoStage) -> None:
 def train_sft(run: StageRun, stage: SftStage) -> None:
     """Train on gold responses until the stage's last step; the loss counts response tokens only."""
     tokenizer = run.policy.processor.tokenizer
+    scoring = Scoring(
+        temperature=1.0,
+        max_length=stage.rollout.max_new_tokens,
+        micro_tokens=stage.optim.micro_tokens,
+        sharing=run.sharing,
+    )
     with run.screen.bar(run.name, stage.optim.steps, done=run.step) as bar:
         while run.step < stage.optim.steps:
             begin_step(run)
@@ -118,7 +127,7 @@ def train_sft(run: StageRun, stage: SftStage) -> None:
             ]
             run.clock.lap("prompts_s")
             metrics = update_from_responses(
-                run.policy, run.optimizer, prompts_B, responses_B, step=run.step
+                run.policy, run.optimizer, prompts_B, responses_B, scoring, step=run.step
             )
             run.clock.lap("update_s")
             run.tokens += sum(map(len, responses_B))
@@ -195,6 +204,7 @@ def save(run: StageRun, *, finished: bool) -> None:
         tokens=run.tokens,
         rollouts=run.rollouts,
         unjudged=run.unjudged,
+        sharing=run.sharing,
     )
     folder = run.folder.path / "checkpoints"
     save_checkpoint(folder, state, run.policy, run.optimizer.adamw, keep=run.stage.checkpoint.keep)

@@ -4,15 +4,15 @@ do not change the gradient.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from mmrl.batch import Batch, collate, micro_batches
-from mmrl.config.schema import AlgoConfig, OptimConfig
+from mmrl.batch import Batch, collate, micro_batches_of_tokens
+from mmrl.config.schema import AlgoConfig, OptimConfig, Sharing
 from mmrl.loss import Denominators, policy_loss
 from mmrl.model import Policy, trainable_parameters
 from mmrl.policy import completion_logprobs
@@ -87,8 +87,10 @@ class Scoring:
     temperature: float
     max_length: int
     """Tokens that a completion may have at most."""
-    micro_batch: int
-    """Most rows in one forward pass."""
+    micro_tokens: int
+    """Most tokens in one forward pass; one completion with its prompt is the least."""
+    sharing: Sharing
+    """What the completions of a group have computed in common."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,10 +150,10 @@ def backward(
     """Add the gradient of the minibatch's loss, and return the loss and what goes with it."""
     loss, kl, clipped, entropy, ratio_max, gap = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     tokens = sum(len(rollout.completion.ids) for rollout in minibatch.rollouts)
-    for part in micro_batches(len(minibatch.rollouts), scoring.micro_batch):
+    for part in _parts(minibatch.rollouts, scoring):
         chosen = minibatch.rollouts[part.start : part.stop]
-        batch = _collate(policy, [r.prompt for r in chosen], [r.completion.ids for r in chosen])
-        device = batch.ids_BT.device
+        batch = _batch(policy, chosen, scoring)
+        device = batch.ids_NT.device
         logprobs_BC, entropy_BC = completion_logprobs(
             policy, batch, temperature=scoring.temperature
         )
@@ -208,6 +210,7 @@ def update_from_responses(
     optimizer: Optimizer,
     prompts_B: Sequence[Prompt],
     responses_B: Sequence[Sequence[int]],
+    scoring: Scoring,
     *,
     step: int,
 ) -> dict[str, float]:
@@ -216,10 +219,11 @@ def update_from_responses(
     """
     tokens = sum(map(len, responses_B))
     total = 0.0
-    for chunk in micro_batches(len(prompts_B), optimizer.config.micro_batch):
-        batch = _collate(
-            policy, [prompts_B[place] for place in chunk], [responses_B[place] for place in chunk]
-        )
+    for chunk in micro_batches_of_tokens(
+        prompts_B, responses_B, sharing=scoring.sharing, most=scoring.micro_tokens
+    ):
+        rows = slice(chunk.start, chunk.stop)
+        batch = _collate(policy, prompts_B[rows], responses_B[rows], scoring)
         logprobs_BC, _ = completion_logprobs(policy, batch)
         loss = -logprobs_BC.sum() / tokens
         loss.backward()
@@ -231,9 +235,9 @@ def _score(policy: Policy, rollouts: Sequence[Rollout], scoring: Scoring) -> tup
     """Log-probs of every completion, each [C], without gradient."""
     rows: list[Tensor] = []
     with torch.no_grad():
-        for part in micro_batches(len(rollouts), scoring.micro_batch):
+        for part in _parts(rollouts, scoring):
             chosen = rollouts[part.start : part.stop]
-            batch = _collate(policy, [r.prompt for r in chosen], [r.completion.ids for r in chosen])
+            batch = _batch(policy, chosen, scoring)
             logprobs_BC, _ = completion_logprobs(policy, batch, temperature=scoring.temperature)
             lengths = (len(rollout.completion.ids) for rollout in chosen)
             rows += [row_C[:length] for row_C, length in zip(logprobs_BC, lengths, strict=True)]
@@ -260,7 +264,30 @@ def _pad(rows: Sequence[Tensor], like_BC: Tensor) -> Tensor:
     return padded_BC
 
 
+def _parts(rollouts: Sequence[Rollout], scoring: Scoring) -> Iterator[range]:
+    return micro_batches_of_tokens(
+        [rollout.prompt for rollout in rollouts],
+        [rollout.completion.ids for rollout in rollouts],
+        sharing=scoring.sharing,
+        most=scoring.micro_tokens,
+    )
+
+
+def _batch(policy: Policy, rollouts: Sequence[Rollout], scoring: Scoring) -> Batch:
+    return _collate(
+        policy,
+        [rollout.prompt for rollout in rollouts],
+        [rollout.completion.ids for rollout in rollouts],
+        scoring,
+    )
+
+
 def _collate(
-    policy: Policy, prompts: Sequence[Prompt], completions: Sequence[Sequence[int]]
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    completions: Sequence[Sequence[int]],
+    scoring: Scoring,
 ) -> Batch:
-    return collate(prompts, completions, pad_id=policy.pad_id, device=policy.device)
+    return collate(
+        prompts, completions, sharing=scoring.sharing, pad_id=policy.pad_id, device=policy.device
+    )

@@ -16,9 +16,10 @@ from mmrl.config.schema import MediaConfig, ModelConfig, OptimConfig
 from mmrl.model import Policy, load_policy
 from mmrl.policy import completion_logprobs
 from mmrl.prompt import Prompts
-from mmrl.update import Optimizer, update_from_responses
+from mmrl.update import Optimizer, Scoring, update_from_responses
 
 MODEL = ModelConfig(family="qwen2_5_omni", tiny="qwen2_5_omni", device="cpu")
+SCORING = Scoring(temperature=1.0, max_length=64, micro_tokens=10_000, sharing="none")
 OPTIM = OptimConfig(steps=10, lr=1e-2, weight_decay=0.1)
 RESPONSE = (40, 50, 60)
 
@@ -62,11 +63,12 @@ def _state(step: int, *, stage: str = "grpo", finished: bool = False, before: in
         tokens=3,
         rollouts=2,
         unjudged=1,
+        sharing="none",
     )
 
 
 def _step(policy: Policy, optimizer: Optimizer, prompts_B, step: int) -> dict[str, float]:
-    return update_from_responses(policy, optimizer, prompts_B, [RESPONSE] * 2, step=step)
+    return update_from_responses(policy, optimizer, prompts_B, [RESPONSE] * 2, SCORING, step=step)
 
 
 def _names(parent: Path) -> list[str]:
@@ -110,7 +112,9 @@ def test_parameters_that_never_had_a_gradient_have_no_moments(policy, ask, tmp_p
     prompts = Prompts(policy=fresh, media=MediaConfig())
     optimizer = Optimizer(config=OPTIM, policy=fresh)
     before = fresh.model.get_submodule("audio_tower").conv1.weight.clone()
-    update_from_responses(fresh, optimizer, [prompts(ask("image:a.png", "?"))], [RESPONSE], step=0)
+    update_from_responses(
+        fresh, optimizer, [prompts(ask("image:a.png", "?"))], [RESPONSE], SCORING, step=0
+    )
     folder = save_checkpoint(tmp_path, _state(1), fresh, optimizer.adamw, keep=1)
     other = load_policy(MODEL, seed=0, weights=folder)
     again = Optimizer(config=OPTIM, policy=other)
@@ -128,7 +132,7 @@ def test_frozen_parameters_stay_frozen_and_have_no_moments(tmp_path, ask):
     prompts = Prompts(policy=frozen, media=MediaConfig())
     prompt = prompts(ask("image:a.png", "?"))
     before = frozen.model.get_submodule("visual").patch_embed.proj.weight.clone()
-    update_from_responses(frozen, optimizer, [prompt], [RESPONSE], step=0)
+    update_from_responses(frozen, optimizer, [prompt], [RESPONSE], SCORING, step=0)
     folder = save_checkpoint(tmp_path, _state(1), frozen, optimizer.adamw, keep=1)
     other = load_policy(config, seed=0, weights=folder)
     again = Optimizer(config=OPTIM, policy=other)
@@ -147,7 +151,7 @@ def test_transformers_loads_a_checkpoint_as_it_is(policy, saved, prompts_B):
     model = Qwen2_5OmniThinkerForConditionalGeneration.from_pretrained(folder)
     processor = AutoProcessor.from_pretrained(folder)
     plain = dataclasses.replace(policy, model=model.train(), processor=processor)
-    batch = collate(prompts_B, [RESPONSE] * 2, pad_id=policy.pad_id)
+    batch = collate(prompts_B, [RESPONSE] * 2, sharing="none", pad_id=policy.pad_id)
     with torch.no_grad():
         assert torch.equal(
             completion_logprobs(plain, batch)[0], completion_logprobs(policy, batch)[0]

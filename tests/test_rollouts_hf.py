@@ -74,7 +74,7 @@ def _of_family(name: str, ask) -> SimpleNamespace:
 
 
 def _score(policy: Policy, prompts, completions) -> list[list[float]]:
-    batch = collate(prompts, completions, pad_id=policy.pad_id)
+    batch = collate(prompts, completions, sharing="none", pad_id=policy.pad_id)
     with torch.no_grad():
         logprobs_BC, _ = completion_logprobs(policy, batch)
     return [row[: len(ids)] for row, ids in zip(logprobs_BC.tolist(), completions, strict=True)]
@@ -217,13 +217,13 @@ def test_media_tokens_are_never_sampled_however_likely(omni):
     with torch.no_grad():
         lift = torch.zeros(head.weight.shape[0])
         lift[list(policy.banned_ids)] = 1e4
-    handle = head.register_forward_hook(lambda _, __, logits: logits + lift)
+    head.bias = torch.nn.Parameter(lift)
     try:
         completions_PG = sample(policy, omni.prompts_P[:2], SAMPLING, group_size=4, seed=0)
         ids = {i for group in completions_PG for completion in group for i in completion.ids}
         scored = _score(policy, omni.prompts_P[:1], [completions_PG[0][0].ids])
     finally:
-        handle.remove()
+        head.bias = None
     assert ids
     assert not ids & set(policy.banned_ids)
     assert completions_PG[0][0].logprobs == pytest.approx(scored[0], abs=1e-4)
@@ -231,10 +231,10 @@ def test_media_tokens_are_never_sampled_however_likely(omni):
 
 def test_top_k_and_top_p_keep_what_they_should(omni):
     policy, prompt = omni.policy, omni.prompts_P[0]
-    batch = collate([prompt], [(0,)], pad_id=policy.pad_id)
+    batch = collate([prompt], [(0,)], sharing="none", pad_id=policy.pad_id)
     with torch.no_grad():
         logits_V = policy.model(
-            input_ids=batch.ids_BT[:, :-1], position_ids=batch.positions_RBT[..., :-1]
+            input_ids=batch.ids_NT[:, :-1], position_ids=batch.positions_RNT[..., :-1]
         ).logits[0, -1]
     logits_V[list(policy.banned_ids)] = float("-inf")
     probabilities = logits_V.softmax(-1)

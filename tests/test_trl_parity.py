@@ -18,6 +18,7 @@ from mmrl.config.schema import AlgoConfig, MediaConfig, ModelConfig
 from mmrl.model import Policy, load_policy, save_policy
 from mmrl.prompt import Prompts
 from mmrl.rollout import fill_advantages
+from mmrl.sharing.attention import use_packed_attention
 from mmrl.types import Completion, Prompt, Rollout, Verdict
 from mmrl.update import Scoring, backward, mean_metrics, minibatches
 
@@ -158,6 +159,8 @@ def update_from_rollouts(policy, reference, optimizer, rollouts_PG, algo, scorin
 def _ours(checkpoint, rollouts_PG, algo: AlgoConfig, temperature: float) -> SimpleNamespace:
     policy = _build(checkpoint)
     reference = _build(checkpoint) if algo.kl_weight else None
+    for scored in [policy, *([reference] if reference else [])]:
+        use_packed_attention(scored.model)
     recorder = _Recorder(policy.model)
     fill_advantages(rollouts_PG, algo.advantage)
     metrics = update_from_rollouts(
@@ -166,7 +169,7 @@ def _ours(checkpoint, rollouts_PG, algo: AlgoConfig, temperature: float) -> Simp
         recorder,
         rollouts_PG,
         algo,
-        Scoring(temperature=temperature, max_length=MAX_LENGTH, micro_batch=3),
+        Scoring(temperature=temperature, max_length=MAX_LENGTH, micro_tokens=200, sharing="packed"),
     )
     rollouts = [rollout for rollouts_G in rollouts_PG for rollout in rollouts_G]
     return SimpleNamespace(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -14,6 +13,7 @@ from mmrl.loss import LossName
 from mmrl.model import load_policy, save_policy
 from mmrl.policy import completion_logprobs
 from mmrl.prompt import Prompts
+from mmrl.sharing.attention import use_packed_attention
 from mmrl.types import Completion, Rollout, Verdict
 from mmrl.update import Scoring, backward, mean_metrics, minibatches, update_from_responses
 
@@ -28,16 +28,33 @@ LENGTHS_PG = ((4, 1), (7, 7), (2, 7), (5, 3))
 G, MAX_LENGTH = 2, 7
 
 
+def _scoring(sharing, micro_tokens: int) -> Scoring:
+    return Scoring(
+        temperature=1.0, max_length=MAX_LENGTH, micro_tokens=micro_tokens, sharing=sharing
+    )
+
+
+WHOLE = _scoring("none", 100_000)
+ALONE = _scoring("none", 1)
+SPLIT = _scoring("none", 150)
+PACKED = _scoring("packed", 100_000)
+PACKED_SPLIT = _scoring("packed", 60)
+
+
 @pytest.fixture(scope="module")
 def policy():
     config = ModelConfig(family="qwen2_5_omni", tiny="qwen2_5_omni", device="cpu")
-    return load_policy(config, seed=0)
+    policy = load_policy(config, seed=0)
+    use_packed_attention(policy.model)
+    return policy
 
 
 @pytest.fixture(scope="module")
 def reference():
     config = ModelConfig(family="qwen2_5_omni", tiny="qwen2_5_omni", device="cpu")
-    return load_policy(config, seed=1)
+    reference = load_policy(config, seed=1)
+    use_packed_attention(reference.model)
+    return reference
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +84,7 @@ def _rollout(prompt, length: int, generator: torch.Generator) -> Rollout:
 class _Keeper:
     """An optimizer that keeps the gradients and leaves the weights."""
 
-    def __init__(self, policy, micro_batch: int) -> None:
-        self.config = SimpleNamespace(micro_batch=micro_batch)
+    def __init__(self, policy) -> None:
         self.gradients: list[torch.Tensor] = []
         self._policy = policy
 
@@ -88,8 +104,8 @@ def update_from_rollouts(policy, reference, optimizer, rollouts_PG, algo, scorin
     )
 
 
-def _update(policy, rollouts_PG, micro_batch: int, reference=None, **algo):
-    keeper = _Keeper(policy, micro_batch)
+def _update(policy, rollouts_PG, scoring, reference=None, **algo):
+    keeper = _Keeper(policy)
     algo = AlgoConfig(kl_weight=0.0 if reference is None else 0.3, **algo)
     metrics = update_from_rollouts(
         policy,
@@ -97,7 +113,7 @@ def _update(policy, rollouts_PG, micro_batch: int, reference=None, **algo):
         keeper,
         rollouts_PG,
         algo,
-        Scoring(temperature=1.0, max_length=MAX_LENGTH, micro_batch=micro_batch),
+        scoring,
     )
     return metrics, keeper.gradients
 
@@ -117,24 +133,24 @@ def test_micro_batches_change_neither_loss_nor_gradient(
     policy, reference, rollouts_PG, name, mask_truncated
 ):
     settings = {"loss": name, "mask_truncated": mask_truncated, "minibatches": 2}
-    whole = _update(policy, rollouts_PG, 64, reference, **settings)
-    for micro_batch in (1, 3):
-        _close(_update(policy, rollouts_PG, micro_batch, reference, **settings), whole)
+    whole = _update(policy, rollouts_PG, WHOLE, reference, **settings)
+    for scoring in (ALONE, SPLIT, PACKED, PACKED_SPLIT):
+        _close(_update(policy, rollouts_PG, scoring, reference, **settings), whole)
 
 
 def test_the_order_of_rows_changes_neither_loss_nor_gradient(policy, rollouts_PG):
-    expected = _update(policy, rollouts_PG, 64, loss="grpo")
+    expected = _update(policy, rollouts_PG, WHOLE, loss="grpo")
     turned = [rollouts_G[::-1] for rollouts_G in rollouts_PG[::-1]]
-    _close(_update(policy, turned, 3, loss="grpo"), expected)
+    _close(_update(policy, turned, SPLIT, loss="grpo"), expected)
 
 
 def test_rows_of_other_lengths_beside_it_change_nothing_for_a_row(policy, rollouts_PG):
     """Each rollout alone, unpadded, adds up to what all of them give together."""
-    together, [gradient] = _update(policy, rollouts_PG, 64, loss="dr_grpo")
+    together, [gradient] = _update(policy, rollouts_PG, WHOLE, loss="dr_grpo")
     losses, gradients = [], []
     for rollouts_G in rollouts_PG:
         for rollout in rollouts_G:
-            metrics, [alone] = _update(policy, [[rollout]], 64, loss="dr_grpo")
+            metrics, [alone] = _update(policy, [[rollout]], WHOLE, loss="dr_grpo")
             losses.append(metrics["policy/loss"])
             gradients.append(alone)
     count = len(losses)
@@ -145,7 +161,7 @@ def test_rows_of_other_lengths_beside_it_change_nothing_for_a_row(policy, rollou
 
 def test_completions_that_were_cut_carry_no_loss(policy, rollouts_PG):
     """It is as if they had not been sampled: DAPO counts the tokens of the others only."""
-    found = _update(policy, rollouts_PG, 64, loss="dapo", mask_truncated=True)
+    found = _update(policy, rollouts_PG, WHOLE, loss="dapo", mask_truncated=True)
     whole = [
         rollout
         for rollouts_G in rollouts_PG
@@ -153,7 +169,7 @@ def test_completions_that_were_cut_carry_no_loss(policy, rollouts_PG):
         if rollout.completion.stop == "eos"
     ]
     assert len(whole) == 5
-    expected = _update(policy, [whole], 64, loss="dapo")
+    expected = _update(policy, [whole], WHOLE, loss="dapo")
     assert found[0]["policy/loss"] == pytest.approx(expected[0]["policy/loss"], rel=1e-5)
     scale = float(expected[1][0].abs().max())
     torch.testing.assert_close(found[1][0], expected[1][0], rtol=1e-4, atol=2e-6 * scale)
@@ -164,7 +180,7 @@ def test_a_batch_of_cut_completions_teaches_nothing_and_breaks_nothing(policy, r
         rollout.completion = dataclasses.replace(rollout.completion, stop="length")
     for name in LOSSES:
         chosen = [[rollouts_PG[0][0], rollouts_PG[1][1]]]
-        metrics, [gradient] = _update(policy, chosen, 64, loss=name, mask_truncated=True)
+        metrics, [gradient] = _update(policy, chosen, WHOLE, loss=name, mask_truncated=True)
         assert metrics["policy/loss"] == 0
         assert not gradient.any()
 
@@ -174,13 +190,13 @@ def test_rollouts_of_no_advantage_have_no_gradient(policy, rollouts_PG, name):
     for rollouts_G in rollouts_PG:
         for rollout in rollouts_G:
             rollout.advantage = 0.0
-    _, [gradient] = _update(policy, rollouts_PG, 3, loss=name)
+    _, [gradient] = _update(policy, rollouts_PG, SPLIT, loss=name)
     assert not gradient.any()
 
 
 def test_on_policy_all_minibatches_of_one_epoch_see_the_same_old_policy(policy, rollouts_PG):
     """Weights that do not move between optimizer steps keep every ratio at 1."""
-    metrics, gradients = _update(policy, rollouts_PG, 3, loss="dapo", minibatches=4, epochs=2)
+    metrics, gradients = _update(policy, rollouts_PG, SPLIT, loss="dapo", minibatches=4, epochs=2)
     assert len(gradients) == 8
     assert metrics["policy/ratio_max"] == pytest.approx(1.0, abs=1e-5)
     assert metrics["policy/clip_frac"] == 0
@@ -191,12 +207,12 @@ def test_on_policy_all_minibatches_of_one_epoch_see_the_same_old_policy(policy, 
 def test_cold_start_micro_batches_change_neither_loss_nor_gradient(policy, prompts_P, rollouts_PG):
     responses_B = [rollouts_G[0].completion.ids for rollouts_G in rollouts_PG]
     found = []
-    for micro_batch in (64, 1, 3):
-        keeper = _Keeper(policy, micro_batch)
-        metrics = update_from_responses(policy, keeper, prompts_P, responses_B, step=0)
+    for scoring in (WHOLE, ALONE, SPLIT, PACKED, PACKED_SPLIT):
+        keeper = _Keeper(policy)
+        metrics = update_from_responses(policy, keeper, prompts_P, responses_B, scoring, step=0)
         found.append((metrics, keeper.gradients))
-    _close(found[1], found[0])
-    _close(found[2], found[0])
+    for other in found[1:]:
+        _close(other, found[0])
 
 
 def test_the_cold_start_loss_is_the_mean_cross_entropy_of_response_tokens(
@@ -204,8 +220,8 @@ def test_the_cold_start_loss_is_the_mean_cross_entropy_of_response_tokens(
 ):
     """As the model's own forward pass over prompt and response has it."""
     prompt, response = prompts_P[1], rollouts_PG[1][0].completion.ids
-    keeper = _Keeper(policy, 64)
-    metrics = update_from_responses(policy, keeper, [prompt], [response], step=0)
+    keeper = _Keeper(policy)
+    metrics = update_from_responses(policy, keeper, [prompt], [response], WHOLE, step=0)
     ids = torch.tensor([[*prompt.ids, *response]])
     with torch.no_grad():
         logits = policy.model(
@@ -234,9 +250,12 @@ def test_activation_checkpointing_changes_memory_and_nothing_else(
             "_gradient_checkpointing_func",
             lambda *arguments, counted=counted: calls.append(1) or counted(*arguments),
         )
-    expected = _update(policy, rollouts_PG, 64, loss="grpo")
-    _close(_update(saving, rollouts_PG, 64, loss="grpo"), expected)
-    assert calls
+    expected = _update(policy, rollouts_PG, WHOLE, loss="grpo")
+    use_packed_attention(saving.model)
+    for scoring in (WHOLE, PACKED):
+        calls.clear()
+        _close(_update(saving, rollouts_PG, scoring, loss="grpo"), expected)
+        assert calls
 
 
 def test_a_group_that_agrees_is_not_run_through_the_model(policy, rollouts_PG, monkeypatch):
@@ -247,24 +266,24 @@ def test_a_group_that_agrees_is_not_run_through_the_model(policy, rollouts_PG, m
         else list(rollouts_G)
         for place, rollouts_G in enumerate(rollouts_PG)
     ]
-    _, skipped = _update(policy, agreed, 64, loss="dapo")
+    _, skipped = _update(policy, agreed, WHOLE, loss="dapo")
     with monkeypatch.context() as patch:
         patch.setattr("mmrl.update._teaches", lambda rollout, algo: True)
-        _, plain = _update(policy, agreed, 64, loss="dapo")
+        _, plain = _update(policy, agreed, WHOLE, loss="dapo")
     torch.testing.assert_close(skipped[0], plain[0], rtol=1e-5, atol=1e-7)
     seen = []
     monkeypatch.setattr(
         "mmrl.update.completion_logprobs",
         lambda policy, batch, **options: (
-            seen.append(len(batch.ids_BT)) or completion_logprobs(policy, batch, **options)
+            seen.append(len(batch.ids_NT)) or completion_logprobs(policy, batch, **options)
         ),
     )
-    _update(policy, agreed, 64, loss="dapo")
+    _update(policy, agreed, WHOLE, loss="dapo")
     assert sum(seen) == sum(len(rollouts_G) for rollouts_G in agreed[1:])
 
 
 def test_when_all_groups_agree_the_weights_stay_and_the_metrics_say_so(policy, rollouts_PG):
     agreed = [[dataclasses.replace(r, advantage=0.0) for r in group] for group in rollouts_PG]
-    metrics, gradients = _update(policy, agreed, 64, loss="dapo")
+    metrics, gradients = _update(policy, agreed, WHOLE, loss="dapo")
     assert metrics == {"policy/loss": 0.0, "policy/taught_tokens": 0.0}
     assert not gradients[0].any()

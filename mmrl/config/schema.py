@@ -41,6 +41,9 @@ FamilyName = Literal[
 ]
 
 
+Sharing = Literal["packed", "encoder", "none"]
+
+
 class ModelConfig(Section):
     """Which weights, in which precision, and which of them learn."""
 
@@ -57,6 +60,10 @@ class ModelConfig(Section):
     dtype: Literal["float32", "bfloat16"] = "float32"
     """What the forward pass computes in. Weights and optimizer are float32 either way."""
     attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    sharing: Literal["auto", "packed", "encoder", "none"] = "auto"
+    """What the completions of a prompt have in common when they are scored: prompt and media
+    (packed, needs `attention: sdpa`), media (encoder), or nothing. `auto` compares log-probs on
+    the first rows and takes the first of the three that agrees with `none`."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     threads: int | None = Field(default=None, ge=1)
     """CPU threads of torch. Results are the same bit for bit only for the same number; small models
@@ -215,8 +222,9 @@ class OptimConfig(Section):
     weight_decay: float = Field(default=0.0, ge=0)
     betas: tuple[float, float] = (0.9, 0.999)
     grad_clip: float = Field(default=1.0, gt=0)
-    micro_batch: int = Field(default=64, ge=1)
-    """Most rows in one forward pass; smaller saves memory, the gradient is the same."""
+    micro_tokens: int = Field(default=16_384, ge=1)
+    """Most tokens in one forward pass, prompts and padding included; smaller saves memory, the
+    gradient is the same. One completion with its prompt is the least."""
 
 
 class SftOptimConfig(OptimConfig):

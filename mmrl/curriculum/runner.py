@@ -13,7 +13,7 @@ from pathlib import Path
 from mmrl.checkpoint import Checkpoint, find_checkpoints, load_optimizer
 from mmrl.config.dump import dump_run
 from mmrl.config.loader import LoadedRun
-from mmrl.config.schema import DataSource, GrpoStage, RewardsConfig, Run, SftStage
+from mmrl.config.schema import DataSource, GrpoStage, RewardsConfig, Run, SftStage, Sharing
 from mmrl.coordinates import spoken_by
 from mmrl.data.check import first_bad
 from mmrl.data.pipelines import Split
@@ -29,9 +29,11 @@ from mmrl.rubric import Rubric
 from mmrl.run_folder import RunFolder, create_run_folder, resume_run_folder
 from mmrl.screen import Screen
 from mmrl.seeds import derive
+from mmrl.sharing.attention import use_packed_attention
+from mmrl.sharing.choose import choose_sharing
 from mmrl.trackers import Trackers
 from mmrl.trainer import StageRun, evaluate_heldout, save, train_grpo, train_sft
-from mmrl.types import Row
+from mmrl.types import MediaKind, Row
 from mmrl.update import Optimizer
 
 
@@ -179,6 +181,11 @@ def _run_stage(
     if prompts is None:
         _say_where_it_stands(folder, screen)
     prompts = _prompts(prompts, policy, stage)
+    reference = _reference(run, stage, first_weights)
+    sharing = start.state.sharing if start else _sharing(rows.train, policy, stage, prompts, screen)
+    if sharing == "packed":
+        for model in [policy.model, *([reference.model] if reference else [])]:
+            use_packed_attention(model)
     with (
         _rubric(stage, rows.train) as rubric,
         _heldout_rubric(stage, rows.heldout) as heldout_rubric,
@@ -188,7 +195,8 @@ def _run_stage(
             stage=stage,
             seed=run.seed,
             policy=policy,
-            reference=_reference(run, stage, first_weights),
+            reference=reference,
+            sharing=sharing,
             optimizer=Optimizer(config=stage.optim, policy=policy),
             prompts=prompts,
             rubric=rubric,
@@ -276,6 +284,25 @@ def _reference(run: Run, stage: SftStage | GrpoStage, weights: Path | None) -> P
     reference = _load(run, stage, weights)
     reference.model.requires_grad_(False).eval()
     return reference
+
+
+def _sharing(
+    rows: Sequence[Row],
+    policy: Policy,
+    stage: SftStage | GrpoStage,
+    prompts: Prompts,
+    screen: Screen,
+) -> Sharing:
+    """What the completions of a group will have in common; it is tried on the first row of every
+    mix of media.
+    """
+    mixes: dict[frozenset[MediaKind], Row] = {}
+    for row in rows:
+        mixes.setdefault(frozenset(medium.kind for medium in row.media), row)
+    choice = choose_sharing(policy, stage.model, [prompts(row) for row in mixes.values()])
+    for reason in choice.refused:
+        screen.say(f"mmrl: warning: model.sharing is {choice.sharing}, not {reason}")
+    return choice.sharing
 
 
 def _prompts(kept: Prompts | None, policy: Policy, stage: SftStage | GrpoStage) -> Prompts:
