@@ -102,8 +102,11 @@ def _prefill(policy: Policy, batch: PromptBatch, group_size: int) -> tuple[Tenso
             **batch.media,
         )
     cache = output.past_key_values
-    cache.batch_repeat_interleave(group_size)
-    return output.logits[:, -1].repeat_interleave(group_size, dim=0), cache
+    prompts_B = torch.arange(len(positions[0]), device=positions.device)
+    prompts_B = prompts_B.repeat_interleave(group_size)
+    # Layers that carry a state along have this, and no way of their own to repeat it.
+    cache.reorder_cache(prompts_B)
+    return output.logits[prompts_B, -1], cache
 
 
 def _draw(logprobs_BV: Tensor, config: RolloutConfig, generator: torch.Generator) -> Tensor:
