@@ -17,6 +17,7 @@ COMMANDS = {
     "train": ("mmrl.commands.train:train", "Train a stage or a curriculum."),
     "data": ("mmrl.commands.data:data", "Build rows and check them."),
     "rewards": ("mmrl.commands.rewards:rewards", "List verifiers, try them, score a file."),
+    "eval": ("mmrl.commands.eval:eval_", "Score a model, or stored responses, on benchmarks."),
     "bench": ("mmrl.commands.bench:bench", "Measure parts of mmrl on this machine."),
     "config": ("mmrl.commands.config:config", "Show, compare and list configurations and keys."),
     "init": ("mmrl.commands.init:init", "Start a project of your own in a new folder."),

@@ -7,6 +7,7 @@ box; under a benchmark's own rules it keeps what these give it.
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,18 +81,18 @@ def headline(modes: Sequence[str]) -> str:
     return "strict" if "strict" in modes else modes[0]
 
 
-def split_line(line: Record, where: str) -> tuple[dict[str, Any], Response]:
+def split_line(line: Record) -> tuple[dict[str, Any], Response]:
     """Split a stored line into the item's fields and the response.
 
     Raises:
-        DataError: the line has neither `response` nor `extraction`, or one of them is no text.
+        ValueError: the line has neither `response` nor `extraction`, or what it has is of no use.
     """
     if "response" not in line and "extraction" not in line:
-        raise DataError(f"{where}: a line needs 'response' or 'extraction'")
+        raise ValueError("the line has neither 'response' nor 'extraction'")
     fields = {key: value for key, value in line.items() if key not in RESPONSE_KEYS}
     text = line.get("response")
     if isinstance(text, list | dict):
-        raise DataError(f"{where}: 'response' is a {type(text).__name__} where a text should stand")
+        raise ValueError(f"'response' is a {type(text).__name__} where a text should stand")
     stop = line.get("stop", line.get("finish_reason"))
     response = Response(
         text="" if text is None else str(text),
@@ -130,10 +131,13 @@ def score_of(fields: Mapping[str, Any]) -> Score:
 
 
 def by_item(scored: Sequence[tuple[Item, Mapping[str, Score]]]) -> list[ItemResult]:
-    """Bring the samples of an item together, items in the order in which they first come."""
+    """Bring the samples of an item together, items in the order in which they first come. Items
+    that share no more than their id are not the same.
+    """
     found: dict[str, tuple[Item, list[Mapping[str, Score]]]] = {}
     for item, scores in scored:
-        found.setdefault(item.id, (item, []))[1].append(scores)
+        name = json.dumps([item.id, item.answer, item.choices], default=str)
+        found.setdefault(name, (item, []))[1].append(scores)
     return [ItemResult(item=item, samples=tuple(samples)) for item, samples in found.values()]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from mmrl.errors import DataError
 from mmrl.evals.benchmark import Benchmark, Item, Score
 from mmrl.evals.records import read_file
-from mmrl.evals.scoring import by_item, headline, judge_all, score_fields, split_line
+from mmrl.evals.scoring import by_item, headline, judge_all, missing, score_fields, split_line
 from mmrl.evals.summary import summarise
 
 STORED = "true_false"
@@ -32,14 +32,14 @@ def score_file(
         write: Takes each line.
 
     Raises:
-        DataError: the file or a line cannot be read.
+        DataError: the file is not there, or not JSON. A line that is no item is the status `error`.
         RunError: the file holds no line.
     """
     if not file.is_file():
         raise DataError(f"{file}: no such file")
     scored: list[tuple[Item, Mapping[str, Score]]] = []
     agreed: dict[str, list[bool]] = {mode: [] for mode in modes}
-    for number, (line, item, scores) in enumerate(_scored(benchmark, read_file(file), modes, file)):
+    for number, (line, item, scores) in enumerate(_scored(benchmark, read_file(file), modes)):
         scored.append((item if item.id else dataclasses.replace(item, id=f"#{number}"), scores))
         for mode, score in scores.items():
             if isinstance(line.get(STORED), bool):
@@ -57,17 +57,14 @@ def score_file(
 
 
 def _scored(
-    benchmark: Benchmark,
-    lines: Iterable[Mapping[str, Any]],
-    modes: tuple[str, ...],
-    file: Path,
+    benchmark: Benchmark, lines: Iterable[Mapping[str, Any]], modes: tuple[str, ...]
 ) -> Iterable[tuple[Mapping[str, Any], Item, dict[str, Score]]]:
-    for number, line in enumerate(lines, start=1):
-        where = f"{file}:{number}"
-        fields, response = split_line(line, where)
+    for line in lines:
         try:
+            fields, response = split_line(line)
             item = benchmark.item(fields)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
-            raise DataError(f"{where}: no item of {benchmark.name!r}: {reason}") from error
-        yield line, item, judge_all(benchmark, item, response, modes)
+            yield line, Item(id="", answer=None), missing(modes, reason)
+        else:
+            yield line, item, judge_all(benchmark, item, response, modes)

@@ -1,4 +1,4 @@
-"""Shows the numbers of benchmarks as tables: all modes side by side, then how, status and groups."""
+"""Shows the numbers of benchmarks as tables: modes side by side, then how, status and groups."""
 
 from __future__ import annotations
 
