@@ -39,6 +39,8 @@ class RunState:
     finished: bool
     """The stage is done and its final evaluation written."""
     sampler: dict[str, Any]
+    stop: dict[str, Any]
+    """What the rules look back on that may end the stage early."""
     metrics_bytes: int
     """Length of metrics.jsonl; what was written after it belongs to steps that will be repeated."""
     rollouts_bytes: int

@@ -14,7 +14,9 @@ import torch
 
 from mmrl.checkpoint import RunState, save_checkpoint
 from mmrl.config.schema import GrpoStage, SftStage, Sharing
-from mmrl.data.sampler import RowSampler
+from mmrl.curriculum.contract import Sampler
+from mmrl.curriculum.draws import Draws
+from mmrl.curriculum.stopping import StopRules
 from mmrl.engines.hf import sample
 from mmrl.evaluate import Evaluation, evaluate
 from mmrl.metrics import check_judged, describe
@@ -55,7 +57,8 @@ class StageRun:
     """The rows' own verifiers only."""
     rows: list[Row]
     heldout: list[Row]
-    sampler: RowSampler
+    sampler: Sampler
+    stop: StopRules
     folder: RunFolder
     screen: Screen
     trackers: Trackers
@@ -63,12 +66,19 @@ class StageRun:
     tokens: int = 0
     rollouts: int = 0
     unjudged: int = 0
+    stopped: str = ""
+    """The rule that ended the stage before its last step; empty while none did."""
     clock: Clock = field(default_factory=lambda: Clock())
 
     @property
     def progress(self) -> float:
         """The share of the stage that is done when the current step begins, 0 to 1."""
         return self.step / self.stage.optim.steps
+
+    @property
+    def over(self) -> bool:
+        """Whether the stage has made its last step."""
+        return bool(self.stopped) or self.step >= self.stage.optim.steps
 
 
 def train_grpo(run: StageRun, stage: GrpoStage) -> None:
@@ -81,18 +91,27 @@ def train_grpo(run: StageRun, stage: GrpoStage) -> None:
         sharing=run.sharing,
     )
     with run.screen.bar(run.name, stage.optim.steps, done=run.step) as bar:
-        while run.step < stage.optim.steps:
+        while not run.over:
             seed = begin_step(run)
-            rows = [run.rows[place] for place in run.sampler.take(rollout.prompts_per_step)]
-            prompts_P = [run.prompts(row) for row in rows]
-            run.clock.lap("prompts_s")
-            completions_PG = sample(
-                run.policy, prompts_P, rollout, group_size=rollout.group_size, seed=seed
-            )
-            run.clock.lap("sample_s")
-            rollouts_PG = judge(run.rubric, prompts_P, completions_PG, progress=run.progress)
-            run.clock.lap("judge_s")
+            draws = Draws(config=stage.filter, wanted=rollout.prompts_per_step)
+            while draws.missing:
+                places = run.sampler.take(draws.missing, run.progress)
+                prompts_P = [run.prompts(run.rows[place]) for place in places]
+                run.clock.lap("prompts_s")
+                completions_PG = sample(
+                    run.policy,
+                    prompts_P,
+                    rollout,
+                    group_size=rollout.group_size,
+                    seed=draws.seed(seed),
+                )
+                run.clock.lap("sample_s")
+                groups = judge(run.rubric, prompts_P, completions_PG, progress=run.progress)
+                draws.add(places, groups)
+                run.clock.lap("judge_s")
+            rollouts_PG = draws.batch_PG
             fill_advantages(rollouts_PG, stage.algo.advantage)
+            weighed = draws.weigh(stage.weight)
             steps = []
             for minibatch in minibatches(
                 run.policy, run.reference, rollouts_PG, stage.algo, scoring
@@ -100,8 +119,9 @@ def train_grpo(run: StageRun, stage: GrpoStage) -> None:
                 losses = backward(run.policy, minibatch, stage.algo, scoring)
                 steps.append(losses | run.optimizer.step(run.step))
             run.clock.lap("update_s")
-            keep_count(run, stage, [item for rollouts_G in rollouts_PG for item in rollouts_G])
-            end_step(run, describe(rollouts_PG) | mean_metrics(steps), bar)
+            run.sampler.observe(draws.results())
+            keep_count(run, stage, draws.rollouts)
+            end_step(run, describe(draws.drawn_PG) | weighed | mean_metrics(steps), bar)
 
 
 def train_sft(run: StageRun, stage: SftStage) -> None:
@@ -114,9 +134,10 @@ def train_sft(run: StageRun, stage: SftStage) -> None:
         sharing=run.sharing,
     )
     with run.screen.bar(run.name, stage.optim.steps, done=run.step) as bar:
-        while run.step < stage.optim.steps:
+        while not run.over:
             begin_step(run)
-            rows = [run.rows[place] for place in run.sampler.take(stage.optim.batch_size)]
+            places = run.sampler.take(stage.optim.batch_size, run.progress)
+            rows = [run.rows[place] for place in places]
             prompts_B = [run.prompts(row) for row in rows]
             responses_B = [
                 [
@@ -152,19 +173,23 @@ def keep_count(run: StageRun, stage: GrpoStage, rollouts: list[Rollout]) -> None
 
 
 def end_step(run: StageRun, metrics: Mapping[str, float], bar: Bar) -> None:
-    """Log the step, evaluate and save when it is time."""
+    """Log the step, end the stage where a rule says so, evaluate and save when it is time."""
     run.step += 1
-    log(run, {**metrics, "tokens": run.tokens})
+    metrics = {**metrics, **run.sampler.metrics()}
+    run.stopped = run.stop.observe(metrics, run.tokens) or ("rows" * run.sampler.exhausted())
+    ended = {f"stop/{run.stopped}": 1.0} if run.stopped else {}
+    log(run, {**metrics, **ended, "tokens": run.tokens})
     seconds = run.clock.seconds()
     # A resumed run decodes again what it had remembered, so these counts stand with the clocks.
     media = {"media_decoded": run.prompts.decoded, "media_processed": run.prompts.processed}
     run.folder.log_time(run.name, run.step, seconds | media)
     tokens = metrics.get("completion/length", 0.0) * metrics.get("completion/count", 0.0)
     bar.advance(metrics=metrics, tokens_per_second=tokens / seconds["step_s"] if tokens else None)
-    last = run.step == run.stage.optim.steps
-    if run.stage.eval.every and run.step % run.stage.eval.every == 0 and not last:
+    if run.over:
+        return
+    if run.stage.eval.every and run.step % run.stage.eval.every == 0:
         evaluate_heldout(run)
-    if run.step % run.stage.checkpoint.every == 0 and not last:
+    if run.step % run.stage.checkpoint.every == 0:
         save(run, finished=False)
 
 
@@ -199,6 +224,7 @@ def save(run: StageRun, *, finished: bool) -> None:
         step=run.step,
         finished=finished,
         sampler=run.sampler.state_dict(),
+        stop=run.stop.state_dict(),
         metrics_bytes=metrics_bytes,
         rollouts_bytes=rollouts_bytes,
         tokens=run.tokens,

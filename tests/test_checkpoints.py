@@ -58,6 +58,7 @@ def _state(step: int, *, stage: str = "grpo", finished: bool = False, before: in
         step=step,
         finished=finished,
         sampler={"epoch": 1, "position": 2},
+        stop={},
         metrics_bytes=100 * (before + step),
         rollouts_bytes=7,
         tokens=3,

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mmrl.advantage import spread
-from mmrl.config.sampling import AnyFilter, BandFilter, NoFilter
+from mmrl.config.sampling import AnyFilter, AnyWeight, BandFilter, NoFilter
 from mmrl.curriculum.contract import GroupResult, as_result
+from mmrl.curriculum.weights import weigh_groups
 from mmrl.difficulty import in_window
 from mmrl.seeds import derive
 from mmrl.types import Rollout
@@ -70,11 +71,20 @@ class Draws:
         """All groups that were drawn."""
         return [group.rollouts_G for group in self.groups]
 
-    def silence(self) -> None:
-        """Take the advantages from the groups that only fill the batch up."""
+    @property
+    def rollouts(self) -> list[Rollout]:
+        """All rollouts that were drawn."""
+        return [rollout for rollouts_G in self.drawn_PG for rollout in rollouts_G]
+
+    def weigh(self, config: AnyWeight) -> dict[str, float]:
+        """Weigh the advantages of the groups that were kept and take those of the others; return
+        what the step's metrics say of filter and weights.
+        """
         for group in self._filling():
             for rollout in group.rollouts_G:
                 rollout.advantage = 0.0
+        kept_PG = [group.rollouts_G for group in self._kept()]
+        return self.metrics() | weigh_groups(kept_PG, config)
 
     def results(self) -> list[GroupResult]:
         """What the sampler hears, of all groups that were drawn."""

@@ -15,9 +15,10 @@ from mmrl.config.dump import dump_run
 from mmrl.config.loader import LoadedRun
 from mmrl.config.schema import DataSource, GrpoStage, RewardsConfig, Run, SftStage, Sharing
 from mmrl.coordinates import spoken_by
+from mmrl.curriculum.build import build_sampler
+from mmrl.curriculum.stopping import StopRules
 from mmrl.data.check import first_bad
 from mmrl.data.pipelines import Split
-from mmrl.data.sampler import RowSampler
 from mmrl.data.sources import load_source
 from mmrl.errors import ConfigError, DataError, RunError
 from mmrl.families import FAMILIES
@@ -174,6 +175,7 @@ def _run_stage(
     stage = run.stages[name]
     before = _checkpoint_before(run, index, folder)
     first_weights = before.folder if before else None
+    tokens = before.state.tokens if before else 0
     policy = _load(run, stage, start.folder if start else first_weights)
     for row in (*rows.train, *rows.heldout):
         check_row(row, policy)
@@ -203,11 +205,18 @@ def _run_stage(
             heldout_rubric=heldout_rubric,
             rows=rows.train,
             heldout=rows.heldout,
-            sampler=RowSampler(len(rows.train), seed=derive(run.seed, name, "order")),
+            sampler=build_sampler(
+                stage.sampling,
+                stage.mixture,
+                rows.train,
+                seed=derive(run.seed, name, "order"),
+                prompts=prompts,
+            ),
+            stop=StopRules(stage.stop, tokens=tokens),
             folder=folder,
             screen=screen,
             trackers=trackers,
-            tokens=before.state.tokens if before else 0,
+            tokens=tokens,
         )
         if start is not None:
             _go_on(stage_run, start)
@@ -225,6 +234,7 @@ def _run_stage(
 def _go_on(stage_run: StageRun, start: Checkpoint) -> None:
     load_optimizer(start.folder, stage_run.policy, stage_run.optimizer.adamw)
     stage_run.sampler.load_state_dict(start.state.sampler)
+    stage_run.stop.load_state_dict(start.state.stop)
     stage_run.step, stage_run.tokens = start.state.step, start.state.tokens
     stage_run.rollouts, stage_run.unjudged = start.state.rollouts, start.state.unjudged
 

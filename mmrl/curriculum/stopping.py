@@ -16,44 +16,41 @@ from mmrl.config.sampling import PlateauStop, RewardStop, StopConfig
 class StopRules:
     """Hears every step's metrics and says when the stage is over."""
 
-    def __init__(self, config: StopConfig) -> None:
-        """Start before the stage's first step."""
+    def __init__(self, config: StopConfig, *, tokens: int = 0) -> None:
+        """Start before the stage's first step, when the run has seen so many tokens."""
         self._config = config
-        self._tokens = 0
+        self._began = tokens
         self._values: dict[str, list[float]] = {"reward": [], "plateau": []}
-        self.reason = ""
-        """The rule that ended the stage; empty while it goes on."""
 
     def observe(self, metrics: Mapping[str, float], tokens: int) -> str:
         """Hear a step; return the rule that ends the stage, or nothing.
 
         Args:
             metrics: Of the step.
-            tokens: Completion tokens of the step.
+            tokens: Completion tokens since the run began.
         """
         config = self._config
-        self._tokens += tokens
         for key, rule, span in (
             ("reward", config.reward, config.reward.steps if config.reward else 0),
             ("plateau", config.plateau, 2 * config.plateau.steps if config.plateau else 0),
         ):
             if rule is not None and rule.metric in metrics:
                 self._values[key] = [*self._values[key], metrics[rule.metric]][-span:]
-        if config.tokens is not None and self._tokens >= config.tokens:
-            self.reason = "tokens"
-        elif config.reward and reached(self._values["reward"], config.reward):
-            self.reason = "reward"
-        elif config.plateau and is_flat(self._values["plateau"], config.plateau):
-            self.reason = "plateau"
-        return self.reason
+        if config.tokens is not None and tokens - self._began >= config.tokens:
+            return "tokens"
+        if config.reward and reached(self._values["reward"], config.reward):
+            return "reward"
+        if config.plateau and is_flat(self._values["plateau"], config.plateau):
+            return "plateau"
+        return ""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the stage's tokens and the values that the rules look back on."""
-        return {"tokens": self._tokens, "values": {k: [*v] for k, v in self._values.items()}}
+        """Return the tokens before the stage and the values that the rules look back on."""
+        return {"began": self._began, "values": {k: [*v] for k, v in self._values.items()}}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a state."""
-        self._tokens = state["tokens"]
+        self._began = state["began"]
         self._values = {key: [*values] for key, values in state["values"].items()}
 
 
