@@ -2,39 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import Literal
 
 from mmrl.answer import BadGold, NoAnswer, answered, as_text
 from mmrl.reward import Judge, verifier
 from mmrl.types import Sample
-from mmrl.verify.numbers import last_number
-
-UNITS = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-UNIT = {word: value for value, word in enumerate(UNITS)}
-TEN = {word: 20 + 10 * index for index, word in enumerate(TENS)}
+from mmrl.verify.numbers import whole_number
 
 
 @verifier
@@ -48,10 +21,10 @@ def count(*, credit: Literal["exact", "relative"] = "exact", whole_text: bool = 
     """
 
     def judge(sample: Sample) -> float:
-        gold = _whole(as_text(sample.row.answer))
+        gold = whole_number(as_text(sample.row.answer))
         if gold is None:
             raise BadGold(f"{as_text(sample.row.answer)[:40]!r} is no whole number")
-        value = _whole(answered(sample, whole_text=whole_text))
+        value = whole_number(answered(sample, whole_text=whole_text))
         if value is None:
             raise NoAnswer("no whole number in the answer")
         if value == gold or credit == "exact":
@@ -59,22 +32,3 @@ def count(*, credit: Literal["exact", "relative"] = "exact", whole_text: bool = 
         return max(0.0, 1.0 - abs(value - gold) / abs(gold)) if gold else 0.0
 
     return judge
-
-
-def _whole(text: str) -> int | None:
-    """Return the last whole number, digits before words."""
-    value = last_number(text)
-    if value is not None:
-        return int(value) if value == value.to_integral_value() else None
-    words = _WORD.findall(text.casefold())
-    for index in range(len(words) - 1, -1, -1):
-        if words[index] in TEN:
-            return TEN[words[index]]
-        if words[index] in UNIT:
-            unit = UNIT[words[index]]
-            before = words[index - 1] if index and 0 < unit < 10 else ""
-            return TEN.get(before, 0) + unit
-    return None
-
-
-_WORD = re.compile(r"[a-z]+")
