@@ -49,7 +49,7 @@ def decode_image(
         _check_header(image, medium, config, row_id)
         if longer_side is not None:
             share = longer_side / max(image.size)
-            image.draft(None, tuple(math.ceil(side * share) for side in image.size))
+            image.draft(None, (math.ceil(image.width * share), math.ceil(image.height * share)))
         image.load()
         return _upright_rgb(image)
     except (DataError, MemoryError):

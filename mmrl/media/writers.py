@@ -19,12 +19,16 @@ def write_png(path: Path, pixels_HWC: np.ndarray) -> None:
 
 
 def write_mp4(
-    path: Path, frames_THWC: np.ndarray, *, fps: float | Fraction, frames_alone: bool = False
+    path: Path | io.BytesIO,
+    frames_THWC: np.ndarray,
+    *,
+    fps: float | Fraction,
+    frames_alone: bool = False,
 ) -> None:
     """Write uint8 RGB frames, shape [frames, height, width, 3], as nearly lossless H.264.
 
     Args:
-        path: The file.
+        path: The file, or a buffer in its place.
         frames_THWC: The frames.
         fps: Frames per second.
         frames_alone: Code every frame by itself and in the same way, so that nothing in the file
@@ -38,7 +42,8 @@ def write_mp4(
     _, height, width, _ = frames_THWC.shape
     if height % 2 or width % 2:
         raise ValueError(f"{width} x {height} pixels: an MP4 frame needs even sides")
-    with av.open(str(path), "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+    target = path if isinstance(path, io.BytesIO) else str(path)
+    with av.open(target, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.options = {**_FIXED, **(_FRAMES_ALONE if frames_alone else _NEARLY_LOSSLESS)}
@@ -57,8 +62,13 @@ _FRAMES_ALONE = {"g": "1", "qp": "19"}
 
 def write_wav(path: Path, samples: np.ndarray, *, sampling_rate: int = 16_000) -> None:
     """Write mono samples between -1 and 1 as 16-bit PCM."""
+    path.write_bytes(encode_wav(samples, sampling_rate=sampling_rate))
+
+
+def encode_wav(samples: np.ndarray, *, sampling_rate: int = 16_000) -> bytes:
+    """Return the bytes of a WAV file of mono samples between -1 and 1, as 16-bit PCM."""
     import soundfile
 
     file = io.BytesIO()  # into a file, soundfile would wait for the disk each time
     soundfile.write(file, samples, sampling_rate, subtype="PCM_16", format="WAV")
-    path.write_bytes(file.getvalue())
+    return file.getvalue()
