@@ -151,15 +151,20 @@ def _precisions_of_label(
     known: dict[tuple[bool, ...], float] = {}
     precisions = []
     for threshold in COCO_THRESHOLDS:
-        hits = _hits(near, threshold)
+        hits = find_hits(near, threshold)
         if hits not in known:
-            known[hits] = _interpolated(hits, len(rows))
+            known[hits] = interpolated_precision(hits, len(rows))
         precisions.append(known[hits])
     return precisions
 
 
-def _hits(near: Sequence[Sequence[tuple[int, float]]], threshold: float) -> tuple[bool, ...]:
-    """Tell for each prediction whether it finds a gold box that is still free."""
+def find_hits(near: Sequence[Sequence[tuple[int, float]]], threshold: float) -> tuple[bool, ...]:
+    """Tell for each prediction whether it finds a gold box that is still free.
+
+    Args:
+        near: For each prediction, in its order, the gold boxes that it overlaps and how far.
+        threshold: The least overlap that counts.
+    """
     taken: set[int] = set()
     hits = []
     for candidates in near:
@@ -173,7 +178,7 @@ def _hits(near: Sequence[Sequence[tuple[int, float]]], threshold: float) -> tupl
     return tuple(hits)
 
 
-def _interpolated(hits: Sequence[bool], gold_count: int) -> float:
+def interpolated_precision(hits: Sequence[bool], gold_count: int) -> float:
     """Return the precision averaged over COCO's 101 recalls, each the best at that recall or
     beyond."""
     precisions, recalls, found = [], [], 0

@@ -1,0 +1,1 @@
+"""Scorers that several benchmarks share, as pure functions: options, numbers, formulas, boxes."""

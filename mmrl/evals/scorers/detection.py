@@ -1,0 +1,123 @@
+"""Average precision of detectors that give no confidences, over a whole data set.
+
+COCO's measure: per label and threshold each prediction takes the best gold box that is free in its
+picture, precision is averaged over 101 recalls, and then over labels and the thresholds 0.50 ...
+0.95. All confidences are 1, so that ties fall in the order of pictures and of generation; the
+result equals that of pycocotools, which is too slow for the bootstrap.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from mmrl.evals.benchmark import Item, Response, Score, Scored, unanswered
+from mmrl.evals.reading import find_answer
+from mmrl.evals.scorers.boxes import NoSpace, picture_size, read_labelled, to_pixels
+from mmrl.verify.boxes import iou
+from mmrl.verify.detections import COCO_MOST, COCO_THRESHOLDS, find_hits, interpolated_precision
+from mmrl.verify.reading import Box, LabelledBox
+
+Boxes = tuple[tuple[str, Box], ...]
+"""Labelled boxes in their order."""
+
+
+def score_detections(item: Item, response: Response, gold: Sequence[LabelledBox]) -> Score:
+    """Return the boxes that a response found, in pixels, for the aggregate; the value is the mean
+    average precision of this picture alone.
+
+    Labels are compared without case. A list without a valid box, and no list, are no answer; `[]`
+    is one.
+    """
+    found = find_answer(response)
+    predicted = read_labelled(found)
+    if predicted is None:
+        return unanswered(answer=found.text[-200:] or None)
+    try:
+        boxes = [to_pixels(one.box, response, picture_size(item.fields)) for one in predicted]
+    except NoSpace as error:
+        return unanswered("error", answer=found.text[-200:], detail=str(error))
+    labels = [named(one.label) for one in predicted]
+    here = tuple(zip(labels, boxes, strict=True))
+    right = as_boxes(gold)
+    value = mean_average_precision([(right, here)])["mAP"] if right else float(not here)
+    detail = [{"label": label, "box": list(box)} for label, box in here]
+    return Score(
+        value=value,
+        correct=None,
+        answer=found.text[-200:],
+        normalised=None,
+        how=found.how,
+        status="ok",
+        detail=detail,
+    )
+
+
+def as_boxes(items: Sequence[LabelledBox]) -> Boxes:
+    """Return labelled boxes as the aggregate compares them."""
+    return tuple((named(one.label), one.box) for one in items)
+
+
+def found_boxes(score: Score) -> Boxes:
+    """Return the boxes that a score recorded."""
+    detail: Any = score.detail if score.status == "ok" else None
+    return tuple((one["label"], tuple(one["box"])) for one in detail or ())
+
+
+def named(label: str | None) -> str:
+    """Return a label as it is compared."""
+    return " ".join((label or "").casefold().split())
+
+
+def mean_average_precision(pictures: Sequence[tuple[Boxes, Boxes]]) -> Mapping[str, float]:
+    """Return mAP, AP50 and AP75 of pictures, each with its gold boxes and its predictions.
+
+    Labels that no picture has as gold are left out, as COCO does. Without any gold box it is 0.
+    """
+    counts: dict[str, int] = {}
+    outcomes: dict[str, list[tuple[tuple[bool, ...], ...]]] = {}
+    for gold, predicted in pictures:
+        for label, total, matched in _matched(gold, predicted):
+            counts[label] = counts.get(label, 0) + total
+            outcomes.setdefault(label, []).append(matched)
+    rows = []
+    for label, total in counts.items():
+        if total:
+            rows.append([_precision(outcomes[label], at, total) for at in _LEVELS])
+    means = [fmean(column) for column in zip(*rows, strict=True)] if rows else [0.0] * 10
+    return {"mAP": fmean(means), "AP50": means[0], "AP75": means[5]}
+
+
+def aggregate_map(scored: Sequence[Scored]) -> Mapping[str, float]:
+    """Return mAP, AP50 and AP75; the items' answers are their gold boxes."""
+    return mean_average_precision(
+        [(as_boxes(one.item.answer), found_boxes(one.score)) for one in scored]
+    )
+
+
+_LEVELS = range(len(COCO_THRESHOLDS))
+
+
+@functools.lru_cache(maxsize=65536)
+def _matched(gold: Boxes, predicted: Boxes) -> list[tuple[str, int, tuple[tuple[bool, ...], ...]]]:
+    """Return for each label of a picture its gold boxes' number and, for each threshold, which of
+    its predictions find one. The bootstrap asks for the same picture again and again.
+    """
+    found = []
+    for label in dict.fromkeys(name for name, _ in (*gold, *predicted)):
+        right = [box for name, box in gold if name == label]
+        ours = [box for name, box in predicted if name == label][:COCO_MOST]
+        near = [
+            [(row, value) for row, box in enumerate(right) if (value := iou(box, one)) >= 0.5]
+            for one in ours
+        ]
+        found.append(
+            (label, len(right), tuple(find_hits(near, level) for level in COCO_THRESHOLDS))
+        )
+    return found
+
+
+def _precision(pictures: Sequence[tuple[tuple[bool, ...], ...]], level: int, total: int) -> float:
+    return interpolated_precision([hit for matched in pictures for hit in matched[level]], total)
