@@ -50,7 +50,8 @@ def outcome_advantages(
     right: float = 1.0,
     positive_weight: float = POSITIVE_WEIGHT,
 ) -> list[list[float | None]]:
-    """Advantages [P][G] by whether a score is at least `right`; None leaves the batch.
+    """Advantages [P][G] by whether a score is at least `right`; None leaves the batch, as does what
+    was not judged where the form keeps one side only.
 
     >>> outcome_advantages([[1.0, 0.0]], "nsr")
     [[None, -1.0]]
@@ -61,8 +62,12 @@ def outcome_advantages(
         "w_reinforce": (positive_weight, -1.0),
     }
     positive, negative = gains[form]
+    unjudged = 0.0 if form == "w_reinforce" else None
     return [
-        [0.0 if score is None else positive if score >= right else negative for score in scores_G]
+        [
+            unjudged if score is None else positive if score >= right else negative
+            for score in scores_G
+        ]
         for scores_G in scores_PG
     ]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,10 +21,35 @@ LOGITS_AT_ONCE = 2**26
 """Logits that exist at the same time: 256 MB in float32, 441 tokens of a vocabulary of 152,000."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scores:
+    """What a policy says of completion tokens, each [B, C]; zero on padding."""
+
+    logprobs_BC: Tensor
+    entropy_BC: Tensor
+    """Of the distribution that each token was drawn from."""
+    vocabulary_mean_BC: Tensor
+    """Mean log-prob of all tokens that might have stood there, without gradient; zero unless asked
+    for."""
+
+
 def completion_logprobs(
-    policy: Policy, batch: Batch, *, temperature: float = 1.0, entropy_learns: bool = False
+    policy: Policy, batch: Batch, *, temperature: float = 1.0
 ) -> tuple[Tensor, Tensor]:
-    """Log-probs and entropies, both [B, C], of the completion tokens; zero on padding.
+    """Log-probs and entropies, both [B, C], of the completion tokens; see `completion_scores`."""
+    scores = completion_scores(policy, batch, temperature=temperature)
+    return scores.logprobs_BC, scores.entropy_BC
+
+
+def completion_scores(
+    policy: Policy,
+    batch: Batch,
+    *,
+    temperature: float = 1.0,
+    entropy_learns: bool = False,
+    vocabulary_mean: bool = False,
+) -> Scores:
+    """Score the completion tokens in one forward pass.
 
     The distribution is the one that was sampled from: divided by the temperature, media tokens
     banned. Entropy carries a gradient only if it is asked to.
@@ -32,7 +58,7 @@ def completion_logprobs(
     targets_M = batch.completion_ids_BC[rows_M, steps_M]
     zeros_BC = torch.zeros_like(batch.completion_mask_BC)
     if not len(targets_M):
-        return zeros_BC, zeros_BC
+        return Scores(logprobs_BC=zeros_BC, entropy_BC=zeros_BC, vocabulary_mean_BC=zeros_BC)
 
     def score(head: Callable[[Tensor], Tensor], hidden_NTD: Tensor) -> Tensor:
         hidden_MD = hidden_NTD.flatten(0, 1)[batch.predictors_M]
@@ -43,6 +69,7 @@ def completion_logprobs(
                 policy.banned_ids,
                 temperature=temperature,
                 entropy_learns=entropy_learns,
+                vocabulary_mean=vocabulary_mean,
             ),
             hidden_MD,
             targets_M,
@@ -51,17 +78,17 @@ def completion_logprobs(
 
     positions = batch.positions_RNT
     with head_becomes(policy.model, score), decoder_sees(policy.model, batch.expansion):
-        scores_M2 = policy(
+        scores_M3 = policy(
             input_ids=batch.ids_NT,
             attention_mask=batch.mask,
             position_ids=positions if len(positions) > 1 else positions[0],
             use_cache=False,
             **batch.media,
         ).logits[0]
-    return (
-        zeros_BC.index_put((rows_M, steps_M), scores_M2[:, 0]),
-        zeros_BC.index_put((rows_M, steps_M), scores_M2[:, 1]),
+    logprobs_BC, entropy_BC, mean_BC = (
+        zeros_BC.index_put((rows_M, steps_M), scores_M) for scores_M in scores_M3.unbind(-1)
     )
+    return Scores(logprobs_BC=logprobs_BC, entropy_BC=entropy_BC, vocabulary_mean_BC=mean_BC)
 
 
 def token_scores(
@@ -71,15 +98,23 @@ def token_scores(
     *,
     temperature: float,
     entropy_learns: bool,
+    vocabulary_mean: bool,
 ) -> Tensor:
-    """Log-prob of each target and entropy of its distribution [M, 2], float32."""
+    """Log-prob of each target, entropy of its distribution and that one's mean log-prob [M, 3],
+    float32.
+    """
     logprobs_MV = allowed_logprobs(logits_MV, banned_ids, temperature=temperature)
     logprobs_M = logprobs_MV.gather(-1, targets_M[:, None])[:, 0]
     with torch.set_grad_enabled(entropy_learns and torch.is_grad_enabled()):
         # 0 * log 0 of a banned token is 0, and so is its gradient
         finite_MV = logprobs_MV.clamp(min=torch.finfo(logprobs_MV.dtype).min)
         entropy_M = -(logprobs_MV.exp() * finite_MV).sum(-1)
-    return torch.stack([logprobs_M, entropy_M], dim=-1)
+    mean_M = torch.zeros_like(entropy_M)
+    if vocabulary_mean:
+        finite_MV = logprobs_MV.detach()
+        finite_MV = finite_MV.masked_fill(finite_MV.isneginf(), 0)
+        mean_M = finite_MV.sum(-1) / (logprobs_MV.shape[-1] - len(banned_ids))
+    return torch.stack([logprobs_M, entropy_M, mean_M], dim=-1)
 
 
 def allowed_logprobs(

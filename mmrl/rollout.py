@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mmrl.advantage import assign_advantages
+from mmrl.advantage import (
+    POSITIVE_WEIGHT,
+    assign_advantages,
+    outcome_advantages,
+    spread,
+    without_outliers,
+)
 from mmrl.answer import extract
 from mmrl.rubric import Rubric
 from mmrl.types import Completion, Medium, Prompt, Rollout, Row, Sample
+
+if TYPE_CHECKING:
+    from mmrl.config.algo import AlgoConfig
 
 
 def judge(
@@ -49,14 +58,41 @@ def as_sample(row: Row, completion: Completion, *, progress: float) -> Sample:
     )
 
 
-def fill_advantages(rollouts_PG: Sequence[Sequence[Rollout]], form: str) -> None:
-    """Set every rollout's advantage from its group's verdicts."""
-    scores_PG = [[rollout.verdict.score for rollout in rollouts_G] for rollouts_G in rollouts_PG]
-    for rollouts_G, advantages_G in zip(
-        rollouts_PG, assign_advantages(scores_PG, form), strict=True
-    ):
+def fill_advantages(rollouts_PG: Sequence[Sequence[Rollout]], algo: AlgoConfig) -> None:
+    """Set every rollout's advantage, and whether it counts, from the verdicts of the step."""
+    for rollouts_G, advantages_G in zip(rollouts_PG, _advantages(rollouts_PG, algo), strict=True):
+        agrees = not spread([rollout.verdict.score for rollout in rollouts_G])
         for rollout, advantage in zip(rollouts_G, advantages_G, strict=True):
+            rollout.advantage = advantage or 0.0
+            rollout.counts = advantage is not None and not (agrees and algo.drop_agreeing)
+    if algo.advantage_limit is not None:
+        counted = [
+            rollout for rollouts_G in rollouts_PG for rollout in rollouts_G if rollout.counts
+        ]
+        found = without_outliers([r.advantage for r in counted], limit=algo.advantage_limit)
+        for rollout, advantage in zip(counted, found, strict=True):
             rollout.advantage = advantage
+
+
+def _advantages(
+    rollouts_PG: Sequence[Sequence[Rollout]], algo: AlgoConfig
+) -> Sequence[Sequence[float | None]]:
+    if algo.advantage in ("psr", "nsr", "w_reinforce"):
+        weight = algo.positive_weight
+        return outcome_advantages(
+            [[_accuracy(rollout) for rollout in rollouts_G] for rollouts_G in rollouts_PG],
+            algo.advantage,
+            right=1.0 if algo.right is None else algo.right,
+            positive_weight=POSITIVE_WEIGHT if weight is None else weight,
+        )
+    scores_PG = [[rollout.verdict.score for rollout in rollouts_G] for rollouts_G in rollouts_PG]
+    return assign_advantages(scores_PG, algo.advantage)
+
+
+def _accuracy(rollout: Rollout) -> float | None:
+    """By the row's own verifiers; None where the rollout could not be judged."""
+    verdict = rollout.verdict
+    return None if verdict.score is None else verdict.parts.get("accuracy")
 
 
 def as_record(rollout: Rollout) -> dict[str, Any]:

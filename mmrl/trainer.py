@@ -110,7 +110,7 @@ def train_grpo(run: StageRun, stage: GrpoStage) -> None:
                 draws.add(places, groups)
                 run.clock.lap("judge_s")
             rollouts_PG = draws.batch_PG
-            fill_advantages(rollouts_PG, stage.algo.advantage)
+            fill_advantages(rollouts_PG, stage.algo)
             weighed = draws.weigh(stage.weight)
             steps = []
             for minibatch in minibatches(

@@ -143,11 +143,15 @@ class Verdict:
 
 @dataclass(kw_only=True, slots=True)
 class Rollout:
-    """A completion with its verdict. The advantage is filled in when the group's verdicts are
-    known.
+    """A completion with its verdict. What stands below it is filled in when the verdicts of the
+    step are known.
     """
 
     prompt: Prompt
     completion: Completion
     verdict: Verdict
     advantage: float = 0.0
+    token_advantages: tuple[float, ...] | None = None
+    """In place of the advantage where tokens differ; the advantage is then their mean."""
+    counts: bool = True
+    """False for what leaves the batch, as if it had never been sampled."""

@@ -4,18 +4,28 @@ do not change the gradient.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
 import torch
 from torch import Tensor
 
-from mmrl.batch import Batch, collate, micro_batches_of_tokens
-from mmrl.config.schema import AlgoConfig, OptimConfig, Sharing
-from mmrl.loss import Denominators, policy_loss
+from mmrl.batch import micro_batches_of_tokens
+from mmrl.config.schema import AlgoConfig, OptimConfig
+from mmrl.loss import Denominators, LossConstants, policy_loss
 from mmrl.model import Policy, trainable_parameters
-from mmrl.policy import completion_logprobs
+from mmrl.objectives.entropy import high_entropy_threshold
+from mmrl.policy import completion_logprobs, completion_scores
+from mmrl.scoring import (
+    Scoring,
+    batch_rollouts,
+    collate_for,
+    micro_batches,
+    pad,
+    score_rollouts,
+)
 from mmrl.types import Prompt, Rollout
 
 
@@ -81,28 +91,16 @@ def learning_rate(config: OptimConfig, step: int) -> float:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Scoring:
-    """How completions are scored: as they were sampled, and so many at a time."""
-
-    temperature: float
-    max_length: int
-    """Tokens that a completion may have at most."""
-    micro_tokens: int
-    """Most tokens in one forward pass; one completion with its prompt is the least."""
-    sharing: Sharing
-    """What the completions of a group have computed in common."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class Minibatch:
     """The rollouts of one optimizer step."""
 
     rollouts: tuple[Rollout, ...]
     """Those with a share in the gradient; the denominators count all."""
     old: tuple[Tensor, ...] | None
-    """Log-probs [C] before the first of the steps; None where the policy has not moved since."""
+    """Statistics [3, C] before the first of the steps; None where the policy has not moved
+    since."""
     reference: tuple[Tensor, ...] | None
-    """Log-probs [C] under the reference; None where there is none."""
+    """Statistics [3, C] under the reference; None where there is none."""
     denominators: Denominators
 
 
@@ -121,6 +119,7 @@ def minibatches(
     """
     rollouts = [rollout for rollouts_G in rollouts_PG for rollout in rollouts_G]
     size = len(rollouts) // algo.minibatches
+    rover = algo.loss == "rover"
     batch_tokens = _tokens(rollouts, algo) / algo.minibatches
     on_policy = algo.epochs == 1 and algo.minibatches == 1
     steps = []
@@ -128,7 +127,7 @@ def minibatches(
         part = rollouts[start : start + size]
         taught = tuple(r for r in part if _teaches(r, algo))
         denominators = Denominators(
-            completions=size,
+            completions=max(sum(rollout.counts for rollout in part), 1),
             tokens=_tokens(part, algo),
             batch_tokens=batch_tokens,
             max_length=scoring.max_length,
@@ -136,8 +135,10 @@ def minibatches(
         steps.append(
             Minibatch(
                 rollouts=taught,
-                old=None if on_policy else _score(policy, taught, scoring),
-                reference=None if reference is None else _score(reference, taught, scoring),
+                old=None
+                if on_policy
+                else score_rollouts(policy, taught, scoring, vocabulary_mean=rover),
+                reference=None if reference is None else score_rollouts(reference, taught, scoring),
                 denominators=denominators,
             )
         )
@@ -150,46 +151,55 @@ def backward(
     """Add the gradient of the minibatch's loss, and return the loss and what goes with it."""
     loss, kl, clipped, entropy, ratio_max, gap = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     tokens = sum(len(rollout.completion.ids) for rollout in minibatch.rollouts)
-    for part in _parts(minibatch.rollouts, scoring):
+    uncertain, denominators = _uncertain_tokens(policy, minibatch, algo, scoring)
+    for part in micro_batches(minibatch.rollouts, scoring):
         chosen = minibatch.rollouts[part.start : part.stop]
-        batch = _batch(policy, chosen, scoring)
-        device = batch.ids_NT.device
-        logprobs_BC, entropy_BC = completion_logprobs(
-            policy, batch, temperature=scoring.temperature
-        )
-        mask_BC = batch.completion_mask_BC
         rows = slice(part.start, part.stop)
-        before_BC = logprobs_BC.detach()
+        batch = batch_rollouts(policy, chosen, scoring)
+        scores = completion_scores(
+            policy,
+            batch,
+            temperature=scoring.temperature,
+            entropy_learns=algo.entropy_weight > 0,
+            vocabulary_mean=algo.loss == "rover",
+        )
+        logprobs_BC, mask_BC = scores.logprobs_BC, batch.completion_mask_BC
+        before_BC, mean_BC = logprobs_BC.detach(), scores.vocabulary_mean_BC
         if minibatch.old is not None:
-            before_BC = _pad(minibatch.old[rows], logprobs_BC)
-        reference_BC = None
-        if minibatch.reference is not None:
-            reference_BC = _pad(minibatch.reference[rows], logprobs_BC)
+            before_BC, _, mean_BC = pad(minibatch.old[rows], logprobs_BC)
         terms = policy_loss(
             algo.loss,
             logprobs_BC=logprobs_BC,
             old_logprobs_BC=before_BC,
-            reference_logprobs_BC=reference_BC,
-            advantages_B=torch.tensor([rollout.advantage for rollout in chosen], device=device),
+            reference_logprobs_BC=None
+            if minibatch.reference is None
+            else pad(minibatch.reference[rows], logprobs_BC)[0],
+            advantages_B=_advantages(chosen, logprobs_BC),
             mask_BC=mask_BC,
-            denominators=minibatch.denominators,
+            denominators=denominators,
             clip_low=algo.clip_low,
             clip_high=algo.clip_high,
             kl_weight=algo.kl_weight,
             kl_correction=algo.kl_correction,
+            constants=_constants(algo),
+            chosen_BC=None if uncertain is None else pad(uncertain[rows], logprobs_BC)[0],
+            entropy_BC=scores.entropy_BC,
+            mean_log_ratio_BC=scores.vocabulary_mean_BC - mean_BC,
         )
         terms.loss.backward()
         loss += terms.loss.item()
         kl += terms.kl_sum.item() / tokens
         clipped += terms.clipped_sum.item() / tokens
-        entropy += (entropy_BC * mask_BC).sum().item() / tokens
+        entropy += (scores.entropy_BC.detach() * mask_BC).sum().item() / tokens
         ratio_max = max(ratio_max, terms.ratio_max.item())
-        sampled = [torch.tensor(rollout.completion.logprobs) for rollout in chosen]
-        sampled_BC = _pad(sampled, logprobs_BC)
+        sampled = [torch.tensor(rollout.completion.logprobs)[None] for rollout in chosen]
+        sampled_BC = pad(sampled, logprobs_BC)[0]
         gap = max(gap, ((before_BC - sampled_BC) * mask_BC).abs().max().item())
     metrics = {"policy/loss": loss, "policy/taught_tokens": float(tokens)}
     if not tokens:
         return metrics
+    if denominators.uncertain_tokens is not None:
+        metrics["policy/uncertain_tokens"] = denominators.uncertain_tokens
     return metrics | {
         "policy/kl": kl,
         "policy/clip_frac": clipped,
@@ -223,7 +233,7 @@ def update_from_responses(
         prompts_B, responses_B, sharing=scoring.sharing, most=scoring.micro_tokens
     ):
         rows = slice(chunk.start, chunk.stop)
-        batch = _collate(policy, prompts_B[rows], responses_B[rows], scoring)
+        batch = collate_for(policy, prompts_B[rows], responses_B[rows], scoring)
         logprobs_BC, _ = completion_logprobs(policy, batch)
         loss = -logprobs_BC.sum() / tokens
         loss.backward()
@@ -231,63 +241,68 @@ def update_from_responses(
     return {"policy/loss": total, **optimizer.step(step)}
 
 
-def _score(policy: Policy, rollouts: Sequence[Rollout], scoring: Scoring) -> tuple[Tensor, ...]:
-    """Log-probs of every completion, each [C], without gradient."""
-    rows: list[Tensor] = []
-    with torch.no_grad():
-        for part in _parts(rollouts, scoring):
-            chosen = rollouts[part.start : part.stop]
-            batch = _batch(policy, chosen, scoring)
-            logprobs_BC, _ = completion_logprobs(policy, batch, temperature=scoring.temperature)
-            lengths = (len(rollout.completion.ids) for rollout in chosen)
-            rows += [row_C[:length] for row_C, length in zip(logprobs_BC, lengths, strict=True)]
-    return tuple(rows)
+def _uncertain_tokens(
+    policy: Policy, minibatch: Minibatch, algo: AlgoConfig, scoring: Scoring
+) -> tuple[tuple[Tensor, ...] | None, Denominators]:
+    """1 on the tokens [1, C] that learn for their entropy, and the denominators with their count;
+    None where all learn.
+    """
+    if algo.high_entropy_share == 1 or not minibatch.rollouts:
+        return None, minibatch.denominators
+    rows = score_rollouts(policy, minibatch.rollouts, scoring)
+    threshold = high_entropy_threshold(
+        torch.cat([row_3C[1] for row_3C in rows]), share=algo.high_entropy_share
+    )
+    chosen = tuple((row_3C[1:2] >= threshold).to(row_3C.dtype) for row_3C in rows)
+    count = float(sum(row_1C.sum().item() for row_1C in chosen))
+    return chosen, dataclasses.replace(minibatch.denominators, uncertain_tokens=count)
+
+
+def _advantages(rollouts: Sequence[Rollout], like_BC: Tensor) -> Tensor:
+    """[B], or [B, C] where tokens differ."""
+    device = like_BC.device
+    if all(rollout.token_advantages is None for rollout in rollouts):
+        return torch.tensor([rollout.advantage for rollout in rollouts], device=device)
+    rows = [
+        torch.tensor(
+            [rollout.token_advantages or (rollout.advantage,) * len(rollout.completion.ids)]
+        )
+        for rollout in rollouts
+    ]
+    return pad(rows, like_BC)[0]
+
+
+def _constants(algo: AlgoConfig) -> LossConstants:
+    constants = LossConstants(
+        ratio_cap=algo.ratio_cap,
+        ratio_bound=algo.ratio_bound,
+        kl_estimator=algo.kl_estimator,
+        kl_clamp=algo.kl_clamp,
+        entropy_weight=algo.entropy_weight,
+    )
+    if algo.sapo_temperatures is not None:
+        constants = dataclasses.replace(constants, sapo_temperatures=algo.sapo_temperatures)
+    return constants
 
 
 def _teaches(rollout: Rollout, algo: AlgoConfig) -> bool:
-    """Whether the rollout has a share in the gradient; a KL term needs every completion."""
-    return _counts(rollout, algo) and (rollout.advantage != 0 or algo.kl_weight > 0)
+    """Whether the rollout has a share in the gradient. Terms that do not go by the advantage need
+    every completion, and so does the share of the most uncertain tokens.
+    """
+    everything = (
+        algo.kl_weight > 0
+        or algo.entropy_weight > 0
+        or algo.high_entropy_share < 1
+        or algo.loss == "rover"
+        or rollout.token_advantages is not None
+    )
+    return _counts(rollout, algo) and (everything or rollout.advantage != 0)
 
 
 def _counts(rollout: Rollout, algo: AlgoConfig) -> bool:
-    return not (algo.mask_truncated and rollout.completion.stop == "length")
+    cut = algo.mask_truncated and rollout.completion.stop == "length"
+    return rollout.counts and not cut
 
 
 def _tokens(rollouts: Sequence[Rollout], algo: AlgoConfig) -> float:
     return float(sum(len(r.completion.ids) for r in rollouts if _counts(r, algo)))
-
-
-def _pad(rows: Sequence[Tensor], like_BC: Tensor) -> Tensor:
-    padded_BC = torch.zeros_like(like_BC)
-    for place, row_C in enumerate(rows):
-        padded_BC[place, : len(row_C)] = row_C
-    return padded_BC
-
-
-def _parts(rollouts: Sequence[Rollout], scoring: Scoring) -> Iterator[range]:
-    return micro_batches_of_tokens(
-        [rollout.prompt for rollout in rollouts],
-        [rollout.completion.ids for rollout in rollouts],
-        sharing=scoring.sharing,
-        most=scoring.micro_tokens,
-    )
-
-
-def _batch(policy: Policy, rollouts: Sequence[Rollout], scoring: Scoring) -> Batch:
-    return _collate(
-        policy,
-        [rollout.prompt for rollout in rollouts],
-        [rollout.completion.ids for rollout in rollouts],
-        scoring,
-    )
-
-
-def _collate(
-    policy: Policy,
-    prompts: Sequence[Prompt],
-    completions: Sequence[Sequence[int]],
-    scoring: Scoring,
-) -> Batch:
-    return collate(
-        prompts, completions, sharing=scoring.sharing, pad_id=policy.pad_id, device=policy.device
-    )

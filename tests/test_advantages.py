@@ -155,6 +155,7 @@ def test_the_outcome_alone_decides(form, expected):
 def test_what_counts_as_right_and_what_it_weighs_can_be_said():
     found = outcome_advantages([[0.6, 0.4, None]], "w_reinforce", right=0.5, positive_weight=0.3)
     assert found == [[0.3, -1.0, 0.0]]
+    assert outcome_advantages([[1.0, None]], "psr") == [[1.0, None]]
 
 
 def test_a_few_among_many_equals_are_filtered_out():

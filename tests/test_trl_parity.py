@@ -18,6 +18,7 @@ from mmrl.config.schema import AlgoConfig, MediaConfig, ModelConfig
 from mmrl.model import Policy, load_policy, save_policy
 from mmrl.prompt import Prompts
 from mmrl.rollout import fill_advantages
+from mmrl.rubric import combine
 from mmrl.sharing.attention import use_packed_attention
 from mmrl.types import Completion, Prompt, Rollout, Verdict
 from mmrl.update import Scoring, backward, mean_metrics, minibatches
@@ -31,7 +32,8 @@ SCORES_PG = [
 ]
 LENGTHS_PG = [[5, 2, 8, 8], [1, 8, 3, 4], [2, 6, 6, 7], [8, 3, 4, 5]]
 G, MAX_LENGTH, MINIBATCHES, EPOCHS = 4, 8, 2, 2
-SCALING = {"grpo": "group", "dr_grpo": "none", "lite_ppo": "batch"}
+SCALING = {"grpo": "group", "dr_grpo": "none", "lite_ppo": "batch", "batch": "group"}
+SMOOTH = ("sapo", "vespo")
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +81,15 @@ def trl():
         ({"loss": "gspo", "clip_low": 0.02, "clip_high": 0.04}, 1.0),
         ({"loss": "gspo", "clip_low": 0.02, "clip_high": 0.04, "kl_weight": 0.5}, 1.0),
         ({"loss": "gspo", "clip_low": 0.02, "kl_weight": 0.5, "kl_correction": True}, 1.0),
+        ({"loss": "sapo", "sapo_temperatures": (0.9, 1.7), "kl_weight": 0.5}, 1.0),
+        ({"loss": "luspo", "clip_low": 0.02, "clip_high": 0.04}, 0.7),
+        ({"loss": "vespo"}, 1.0),
+        ({"loss": "gmpo", "clip_low": 0.05, "clip_high": 0.05, "kl_weight": 0.5}, 1.0),
+        ({"loss": "dapo", "ratio_cap": 1.3}, 1.0),
+        ({"loss": "grpo", "entropy_weight": 0.3}, 0.7),
+        ({"loss": "dapo", "high_entropy_share": 0.4, "entropy_weight": 0.3}, 1.0),
+        ({"loss": "gmpo", "clip_low": 0.05, "clip_high": 0.05, "high_entropy_share": 0.6}, 1.0),
+        ({"loss": "dapo", "advantage": "batch"}, 1.0),
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else str(value),
 )
@@ -92,7 +103,7 @@ def test_trl_finds_the_same_loss_and_gradient(
     assert ours.prompt_ids == theirs.prompt_ids
     assert ours.advantages == pytest.approx(theirs.advantages, rel=1e-5, abs=1e-7)
     assert ours.metrics["policy/loss"] == pytest.approx(theirs.loss, rel=1e-5, abs=1e-7)
-    assert 0 < ours.metrics["policy/clip_frac"] < 1
+    assert (0 < ours.metrics["policy/clip_frac"] < 1) == (algo.loss not in SMOOTH)
     assert len(ours.gradients) == len(theirs.gradients) == EPOCHS * MINIBATCHES
     for mine, other in zip(ours.gradients, theirs.gradients, strict=True):
         assert mine.keys() == other.keys()
@@ -162,7 +173,9 @@ def _ours(checkpoint, rollouts_PG, algo: AlgoConfig, temperature: float) -> Simp
     for scored in [policy, *([reference] if reference else [])]:
         use_packed_attention(scored.model)
     recorder = _Recorder(policy.model)
-    fill_advantages(rollouts_PG, algo.advantage)
+    if algo.advantage == "batch":
+        rollouts_PG = [_normalised(rollouts_G) for rollouts_G in rollouts_PG]
+    fill_advantages(rollouts_PG, algo)
     metrics = update_from_rollouts(
         policy,
         reference,
@@ -178,6 +191,20 @@ def _ours(checkpoint, rollouts_PG, algo: AlgoConfig, temperature: float) -> Simp
         metrics=metrics,
         gradients=recorder.gradients,
     )
+
+
+def _normalised(rollouts_G: list[Rollout]) -> list[Rollout]:
+    """With the scores of `rewards.combine: normalise`, the first half of GDPO."""
+    scores = [rollout.verdict.score for rollout in rollouts_G]
+    found = combine(
+        "normalise",
+        [None if score is None else {"accuracy": score} for score in scores],
+        [{"accuracy": 1.0}] * len(scores),
+    )
+    return [
+        dataclasses.replace(rollout, verdict=dataclasses.replace(rollout.verdict, score=score))
+        for rollout, score in zip(rollouts_G, found, strict=True)
+    ]
 
 
 def _theirs(
@@ -218,15 +245,19 @@ def _theirs(
 def _trainer(trl, checkpoint, rollouts, algo: AlgoConfig, temperature: float, folder):
     from datasets import Dataset
     from transformers import AutoProcessor
+    from trl.experimental.gmpo import GMPOConfig, GMPOTrainer
 
-    class Replay(trl.GRPOTrainer):
+    geometric = algo.loss == "gmpo"
+
+    class Replay(GMPOTrainer if geometric else trl.GRPOTrainer):
         """Takes our completions instead of sampling."""
 
         def _generate_single_turn(self, prompt_ids, *rest):
             assert len(prompt_ids) == len(rollouts)
             return [list(rollout.completion.ids) for rollout in rollouts], None
 
-    settings = trl.GRPOConfig(
+    positive, other = algo.sapo_temperatures or (1.0, 1.05)
+    settings = (GMPOConfig if geometric else trl.GRPOConfig)(
         output_dir=str(folder),
         use_cpu=True,
         bf16=False,
@@ -240,9 +271,17 @@ def _trainer(trl, checkpoint, rollouts, algo: AlgoConfig, temperature: float, fo
         num_generations=G,
         max_completion_length=MAX_LENGTH,
         temperature=temperature,
-        loss_type="grpo" if algo.loss == "gspo" else algo.loss,
-        importance_sampling_level="sequence" if algo.loss == "gspo" else "token",
+        loss_type="grpo" if algo.loss in ("gspo", "gmpo") else algo.loss,
+        importance_sampling_level="sequence" if algo.loss in ("gspo", "luspo") else "token",
         scale_rewards=SCALING[algo.advantage],
+        multi_objective_aggregation="normalize_then_sum"
+        if algo.advantage == "batch"
+        else "sum_then_normalize",
+        delta=algo.ratio_cap,
+        sapo_temperature_pos=positive,
+        sapo_temperature_neg=other,
+        entropy_coef=algo.entropy_weight,
+        top_entropy_quantile=algo.high_entropy_share,
         epsilon=algo.clip_low,
         epsilon_high=algo.clip_high + (1 if algo.loss == "cispo" else 0),
         beta=algo.kl_weight,

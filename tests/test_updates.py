@@ -11,7 +11,7 @@ import torch
 from mmrl.config.schema import AlgoConfig, MediaConfig, ModelConfig
 from mmrl.loss import LossName
 from mmrl.model import load_policy, save_policy
-from mmrl.policy import completion_logprobs
+from mmrl.policy import completion_scores
 from mmrl.prompt import Prompts
 from mmrl.sharing.attention import use_packed_attention
 from mmrl.types import Completion, Rollout, Verdict
@@ -273,9 +273,9 @@ def test_a_group_that_agrees_is_not_run_through_the_model(policy, rollouts_PG, m
     torch.testing.assert_close(skipped[0], plain[0], rtol=1e-5, atol=1e-7)
     seen = []
     monkeypatch.setattr(
-        "mmrl.update.completion_logprobs",
+        "mmrl.update.completion_scores",
         lambda policy, batch, **options: (
-            seen.append(len(batch.ids_NT)) or completion_logprobs(policy, batch, **options)
+            seen.append(len(batch.ids_NT)) or completion_scores(policy, batch, **options)
         ),
     )
     _update(policy, agreed, WHOLE, loss="dapo")
