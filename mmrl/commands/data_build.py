@@ -35,12 +35,18 @@ def build(ctx: click.Context, name: str, arguments: tuple[str, ...], allow_skips
     mmrl data build jigsaw in=photos out=rows.jsonl difficulty=0.5
     mmrl data build synthetic out=data/toy tasks.colour=200 tasks.pitch=200
     mmrl data build synthetic out=toy.parquet tasks.colour=200 split=heldout
+    mmrl data build cold_start chain=vision_r1 in=rows.jsonl out=cold.jsonl
 
     PATH is a folder, a .jsonl file, beside which NAME.media/ holds the media, or a .parquet file
     that holds them itself. Files of the folder `in` of which no row can be made are named on
     standard error; the rest is built, and the exit code is 2.
     """
     project = load_project(ctx.find_root().obj)
+    if name == "cold_start":
+        # killed builds are removed; what teachers were paid for has to outlive them
+        from mmrl.commands.cold_start import build_cold_start
+
+        ctx.exit(build_cold_start(arguments, project, allow_skips=allow_skips))
     params = nested(arguments, texts=("out", "in"))
     out, seed, split = params.pop("out", None), params.pop("seed", 0), params.pop("split", "train")
     if not isinstance(out, str):

@@ -1,0 +1,1 @@
+"""Cold-start chains of thought: teachers, steps, and the chain that they make."""
