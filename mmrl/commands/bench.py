@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from mmrl.project import load_project
@@ -25,3 +27,24 @@ def rewards(ctx: click.Context, names: tuple[str, ...], seconds: float) -> None:
     for speed in measure(names, seconds=seconds):
         rate = "-" if speed.per_second is None else f"{speed.per_second:,.0f}"
         click.echo(f"{speed.name:20} {rate:>14}  {speed.note}".rstrip())
+
+
+@bench.command()
+@click.option(
+    "--pictures", type=click.Path(path_type=Path), help="A folder in place of drawn pictures."
+)
+@click.option(
+    "--videos", type=click.Path(path_type=Path), help="A folder in place of drawn videos."
+)
+@click.pass_context
+def data(ctx: click.Context, pictures: Path | None, videos: Path | None) -> None:
+    """Rows per second that are made and checked, next to decoding alone."""
+    from mmrl.data.bench import measure
+
+    load_project(ctx.find_root().obj)
+    click.echo(f"{'':24} {'measured':>10} {'decoding alone':>16}")
+    for speed in measure(pictures, videos):
+        measured, bound = f"{speed.per_second:,.0f}", f"{speed.bound:,.0f}"
+        click.echo(
+            f"{speed.name:24} {measured:>10} {bound:>16}  {speed.unit}  {speed.note}".rstrip()
+        )
