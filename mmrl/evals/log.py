@@ -68,7 +68,6 @@ class SampleLog:
     folder: Path
     samples: dict[str, LoggedSample] = field(default_factory=dict)
     """What was logged, by key; the first of each."""
-    _lines: set[tuple[str, str, str, int]] = field(default_factory=set)
     _lock: FileLock = field(init=False)
     _file: IO[bytes] = field(init=False)
     _unsynced: int = 0
@@ -87,17 +86,11 @@ class SampleLog:
         _drop_torn_line(path)
         for line in read_log(path):
             self.samples.setdefault(line.key, line)
-            self._lines.add((line.key, line.task, line.id, line.sample))
         self._file = path.open("ab")
-
-    def has(self, key: str, task: str, item_id: str, sample: int) -> bool:
-        """Tell whether this very sample stands in the log."""
-        return (key, task, item_id, sample) in self._lines
 
     def append(self, line: LoggedSample) -> None:
         """Write one line at once; the disk is waited for once in a group of them."""
         self.samples.setdefault(line.key, line)
-        self._lines.add((line.key, line.task, line.id, line.sample))
         self._file.write(_encoded(asdict(line)))
         self._file.flush()
         self._unsynced += 1

@@ -12,6 +12,7 @@ from mmrl.evals.benchmark import Benchmark
 
 MOST_ROWS = 40
 """Rows of one group table; the file has them all."""
+MOST_PUBLISHED = 6
 
 
 def show(
@@ -32,24 +33,19 @@ def show(
 
 
 def _overview(summaries: Sequence[tuple[Benchmark, Mapping[str, Any]]]) -> Table:
-    columns = ("task", "version", "mode", "n", "k", "metric", "value", "95 % interval", "pass@k")
-    table = _table("", [*columns, "maj@k"])
+    several = any("maj@k" in f for _, summary in summaries for f in summary["modes"].values())
+    columns = ["task", "mode", "n", "k", "metric", "value (95 %)"]
+    table = _table("", columns + (["pass@k", "maj@k"] if several else []))
     for benchmark, summary in summaries:
         for mode, found in summary["modes"].items():
-            passes = list(found.get("pass@k", {}).items())
-            votes = list(found.get("maj@k", {}).values())
-            table.add_row(
-                benchmark.name,
-                benchmark.version,
-                mode,
-                str(summary["n"]),
-                _samples(summary["samples"]),
-                found["name"],
-                _percent(found["value"]),
-                f"{_percent(found['low'])} to {_percent(found['high'])}",
-                f"{_percent(passes[-1][1])} (k={passes[-1][0]})" if passes else "",
-                _percent(votes[0]) if votes else "",
-            )
+            row = [benchmark.name, mode, str(summary["n"]), _samples(summary["samples"])]
+            row += [found["name"], _cell(found)]
+            if several:
+                passes = list(found.get("pass@k", {}).items())
+                votes = list(found.get("maj@k", {}).values())
+                row.append(f"{_percent(passes[-1][1])} (k={passes[-1][0]})" if passes else "")
+                row.append(_percent(votes[0]) if votes else "")
+            table.add_row(*row)
     return table
 
 
@@ -83,16 +79,19 @@ def _group(key: str, summary: Mapping[str, Any]) -> Table | None:
 def _cell(part: Mapping[str, Any]) -> str:
     if "low" not in part:
         return _percent(part["value"])
-    return f"{_percent(part['value'])} ({_percent(part['low'])} to {_percent(part['high'])})"
+    return f"{_percent(part['value'])} ({_percent(part['low'])}-{_percent(part['high'])})"
 
 
 def _say_published(benchmark: Benchmark, console: Console) -> None:
     if not benchmark.published:
         return
     table = _table(f"{benchmark.name}: published", ["model", "value", "setting", "source"])
-    for number in benchmark.published:
+    for number in benchmark.published[:MOST_PUBLISHED]:
         table.add_row(number.model, f"{number.value:g}", number.setting, number.source)
     console.print(table)
+    hidden = len(benchmark.published) - MOST_PUBLISHED
+    if hidden > 0:
+        console.print(f"and {hidden} more: mmrl eval tasks {benchmark.name}", highlight=False)
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
