@@ -23,6 +23,7 @@ from torch import Tensor
 from mmrl.config.schema import Sharing
 from mmrl.durable import sync
 from mmrl.model import Policy, save_policy, trainable_parameters
+from mmrl.objectives.reference import save_reference
 
 _TEMPORARY = ".writing-"
 
@@ -62,9 +63,18 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    parent: Path, state: RunState, policy: Policy, optimizer: torch.optim.Optimizer, *, keep: int
+    parent: Path,
+    state: RunState,
+    policy: Policy,
+    optimizer: torch.optim.Optimizer,
+    *,
+    keep: int,
+    reference: Policy | None = None,
 ) -> Path:
-    """Write a checkpoint, then delete the stage's oldest unfinished ones beyond `keep`."""
+    """Write a checkpoint, then delete the stage's oldest unfinished ones beyond `keep`.
+
+    `reference` is given where it moves, and is not what the stage began with.
+    """
     parent.mkdir(parents=True, exist_ok=True)
     name = f"{state.stage}-{state.step:06d}{'-final' if state.finished else ''}"
     for leftover in parent.glob(f"{_TEMPORARY}*"):
@@ -73,6 +83,8 @@ def save_checkpoint(
     temporary.mkdir()
     save_policy(policy, temporary)
     _save_optimizer(temporary / "optimizer.safetensors", policy, optimizer)
+    if reference is not None:
+        save_reference(temporary, reference, policy)
     (temporary / "state.json").write_text(json.dumps(asdict(state), indent=1))
     files = sorted(path for path in temporary.iterdir() if path.is_file())
     (temporary / "manifest.json").write_text(

@@ -21,6 +21,8 @@ from mmrl.engines.hf import sample
 from mmrl.evaluate import Evaluation, evaluate
 from mmrl.metrics import check_judged, describe
 from mmrl.model import Policy
+from mmrl.objectives.empg import modulate_advantages
+from mmrl.objectives.reference import reset_reference
 from mmrl.prompt import Prompts
 from mmrl.rollout import as_record, fill_advantages, judge
 from mmrl.rubric import Rubric
@@ -111,17 +113,19 @@ def train_grpo(run: StageRun, stage: GrpoStage) -> None:
                 run.clock.lap("judge_s")
             rollouts_PG = draws.batch_PG
             fill_advantages(rollouts_PG, stage.algo)
-            weighed = draws.weigh(stage.weight)
+            moved = draws.weigh(stage.weight)
+            moved |= modulate_advantages(run.policy, rollouts_PG, stage.algo.empg, scoring)
             steps = []
             for minibatch in minibatches(
                 run.policy, run.reference, rollouts_PG, stage.algo, scoring
             ):
                 losses = backward(run.policy, minibatch, stage.algo, scoring)
                 steps.append(losses | run.optimizer.step(run.step))
+            move_reference(run, stage)
             run.clock.lap("update_s")
             run.sampler.observe(draws.results())
             keep_count(run, stage, draws.rollouts)
-            end_step(run, describe(draws.drawn_PG) | weighed | mean_metrics(steps), bar)
+            end_step(run, describe(draws.drawn_PG) | moved | mean_metrics(steps), bar)
 
 
 def train_sft(run: StageRun, stage: SftStage) -> None:
@@ -160,6 +164,16 @@ def begin_step(run: StageRun) -> int:
     run.clock = Clock()
     torch.manual_seed(derive(run.seed, run.name, run.step, "step"))
     return derive(run.seed, run.name, run.step, "sample")
+
+
+def move_reference(run: StageRun, stage: GrpoStage) -> None:
+    """Make the reference a copy of the policy when it is time."""
+    config = stage.algo.reference_reset
+    if config is None or run.reference is None or (run.step + 1) % config.every:
+        return
+    reset_reference(run.reference, run.policy)
+    if config.optimizer:
+        run.optimizer.adamw.state.clear()
 
 
 def keep_count(run: StageRun, stage: GrpoStage, rollouts: list[Rollout]) -> None:
@@ -233,7 +247,15 @@ def save(run: StageRun, *, finished: bool) -> None:
         sharing=run.sharing,
     )
     folder = run.folder.path / "checkpoints"
-    save_checkpoint(folder, state, run.policy, run.optimizer.adamw, keep=run.stage.checkpoint.keep)
+    resets = isinstance(run.stage, GrpoStage) and run.stage.algo.reference_reset is not None
+    save_checkpoint(
+        folder,
+        state,
+        run.policy,
+        run.optimizer.adamw,
+        keep=run.stage.checkpoint.keep,
+        reference=run.reference if resets else None,
+    )
 
 
 @dataclass(slots=True)

@@ -23,6 +23,7 @@ from mmrl.data.sources import load_source
 from mmrl.errors import ConfigError, DataError, RunError
 from mmrl.families import FAMILIES
 from mmrl.model import Policy, load_policy
+from mmrl.objectives.reference import load_reference
 from mmrl.prompt import Prompts, check_kinds, check_row
 from mmrl.reporting.report import write_report
 from mmrl.reward import self_test
@@ -233,6 +234,8 @@ def _run_stage(
 
 def _go_on(stage_run: StageRun, start: Checkpoint) -> None:
     load_optimizer(start.folder, stage_run.policy, stage_run.optimizer.adamw)
+    if stage_run.reference is not None:
+        load_reference(start.folder, stage_run.reference)
     stage_run.sampler.load_state_dict(start.state.sampler)
     stage_run.stop.load_state_dict(start.state.stop)
     stage_run.step, stage_run.tokens = start.state.step, start.state.tokens
