@@ -20,6 +20,8 @@
 | `policy/ratio_max`         | the largest ratio                                                 |
 | `optim/lr`                 | learning rate                                                     |
 | `optim/grad_norm`          | norm of the gradient before clipping                              |
+| `media/decoded`            | media in the step's different prompts; each is decoded once       |
+| `media/processed`          | the step's different prompts; each is processed once              |
 | `tokens`                   | completion tokens that training has seen since the run began      |
 """
 

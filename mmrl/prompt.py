@@ -1,5 +1,5 @@
 """Makes a prompt from a row: decode its media, apply the chat template and the processor, count the
-token positions. Once per row.
+token positions. Once per row and step, however little is remembered.
 
 A row whose placeholders and features do not match is an error here: in the models a mismatch is
 silent for some media (sounds).
@@ -10,17 +10,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from mmrl.config.schema import MediaConfig
 from mmrl.errors import DataError
 from mmrl.media.audio import audio_seconds, decode_audio
-from mmrl.media.encoded import hash_medium
+from mmrl.media.cache import DiskCache, to_stderr
+from mmrl.media.encoded import check_encoded, hash_medium, medium_error
 from mmrl.media.image import decode_image
 from mmrl.media.video import decode_video
-from mmrl.processing import Decoded, process
+from mmrl.processing import Decoded, chat_text, process
 from mmrl.types import Prompt, Row
 
 if TYPE_CHECKING:
@@ -32,7 +34,9 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True, slots=True)
 class Prompts:
-    """Builds prompts and remembers the last ones, up to `media.cache_mb` of media tensors."""
+    """Builds prompts and remembers the last ones, up to `media.cache_mb` of media tensors; what the
+    processor gave is also kept in `media.cache_dir`, for other runs and processes.
+    """
 
     policy: Policy
     media: MediaConfig
@@ -41,8 +45,40 @@ class Prompts:
     """Media decoded so far."""
     processed: int = 0
     """Prompts that went through the processor so far."""
+    from_memory: int = 0
+    """Prompts that were remembered so far."""
+    from_disk: int = 0
+    """Prompts whose processor output was on disk so far."""
+    warn: Callable[[str], None] = to_stderr
+    _disk: DiskCache | None = None
+    _fingerprint: tuple[Any, str] | None = None
+    """Of the processor that it stands beside."""
+    _of_step: dict[tuple[str, str], Prompt] | None = None
     _cache: OrderedDict[tuple[str, str], Prompt] = field(default_factory=OrderedDict)
     _cache_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if self.media.cache_dir is not None:
+            self._disk = DiskCache(
+                folder=self.media.cache_dir, limit_mb=self.media.disk_cache_mb, warn=self.warn
+            )
+
+    def begin_step(self) -> None:
+        """Hold every prompt until the step ends, so that none is built twice in it."""
+        self._of_step = {}
+
+    def end_step(self) -> dict[str, float]:
+        """Let go of the step's prompts, and return how many it needed.
+
+        Each is decoded and processed once, in this step or before; how many were remembered depends
+        on what the process has seen, so it is no metric (`from_memory`, `from_disk`).
+        """
+        prompts = list((self._of_step or {}).values())
+        self._of_step = None
+        return {
+            "media/decoded": float(sum(len(prompt.row.media) for prompt in prompts)),
+            "media/processed": float(len(prompts)),
+        }
 
     def __call__(self, row: Row) -> Prompt:
         """Return the row's prompt, built now or remembered.
@@ -52,36 +88,56 @@ class Prompts:
             in number.
         """
         key = (row.where, row.id)
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            kept = self._cache[key]
+        of_step = {} if self._of_step is None else self._of_step
+        kept = of_step.get(key) or self._cache.get(key)
+        if kept is not None:
+            of_step[key] = kept
+            self.from_memory += 1
+            if key in self._cache:
+                self._cache.move_to_end(key)
             # The tensors are remembered; how the row is judged may differ from stage to stage.
             fresh = dataclasses.replace(row, extra={**kept.row.extra, **row.extra})
             return dataclasses.replace(kept, row=fresh)
-        prompt = self._build(row)
+        prompt = of_step[key] = self._build(row)
         self._remember(key, prompt)
         return prompt
 
     def _build(self, row: Row) -> Prompt:
         policy = self.policy
         check_row(row, policy)
+        media_key = _media_key(row, self.media)
+        encoded, sizes = self._processed(row, media_key)
+        ids_1T = encoded.pop("input_ids")
+        _check_counts(row, policy, ids_1T, encoded)
+        positions_R1T = policy.family.positions(policy.model, ids_1T, encoded)
+        return Prompt(
+            row=dataclasses.replace(row, extra={**sizes, **row.extra}),
+            ids=tuple(ids_1T[0].tolist()),
+            media=encoded,
+            positions_RT=positions_R1T[:, 0],
+            media_key=media_key,
+        )
+
+    def _processed(self, row: Row, media_key: str) -> tuple[dict[str, Tensor], Mapping[str, int]]:
+        """What the processor gives for a row, and the sizes of its only picture."""
+        policy, disk_key = self.policy, ""
+        if self._disk is not None:
+            text = chat_text(row, policy.processor, system=self.system)
+            if self._fingerprint is None or self._fingerprint[0] is not policy.processor:
+                self._fingerprint = policy.processor, processor_fingerprint(policy)
+            disk_key = _digest(self._fingerprint[1], media_key, text)
+            entry = self._disk.get(disk_key)
+            if entry is not None:
+                self.from_disk += 1
+                return dict(entry.tensors), entry.notes
         decoded = decode(row, policy, self.media)
         encoded = process(row, decoded, policy, self.media, system=self.system)
         self.decoded += len(row.media)
         self.processed += 1
-        ids_1T = encoded.pop("input_ids")
-        _check_counts(row, policy, ids_1T, encoded)
-        device_media = {key: value.to(policy.device) for key, value in encoded.items()}
-        positions_R1T = policy.family.positions(
-            policy.model, ids_1T.to(policy.device), device_media
-        )
-        return Prompt(
-            row=_with_sizes(row, policy, decoded, encoded),
-            ids=tuple(ids_1T[0].tolist()),
-            media=encoded,
-            positions_RT=positions_R1T[:, 0].cpu(),
-            media_key=_media_key(row, self.media),
-        )
+        sizes = _sizes(policy, decoded, encoded)
+        if self._disk is not None:
+            self._disk.put(disk_key, encoded, sizes)
+        return encoded, sizes
 
     def _remember(self, key: tuple[str, str], prompt: Prompt) -> None:
         self._cache[key] = prompt
@@ -172,24 +228,70 @@ def _check_counts(row: Row, policy: Policy, ids_1T: Tensor, media: Mapping[str, 
             )
 
 
-def _with_sizes(row: Row, policy: Policy, decoded: Decoded, media: Mapping[str, Tensor]) -> Row:
-    """Note the size of the only picture, and the one it was shown in: boxes may be in pixels."""
+def _sizes(policy: Policy, decoded: Decoded, media: Mapping[str, Tensor]) -> dict[str, int]:
+    """The size of the only picture, and the one it was shown in: boxes may be in pixels."""
     if len(decoded.images) != 1:
-        return row
+        return {}
     width, height = decoded.images[0].size
     grid_N3 = media.get("image_grid_thw")
     if grid_N3 is None:
-        return dataclasses.replace(row, extra={"width": width, "height": height, **row.extra})
+        return {"width": width, "height": height}
     patch = policy.model.config.vision_config.patch_size
     _, seen_height, seen_width = (int(side) * patch for side in grid_N3[0])
-    sizes = {"width": width, "height": height, "seen_width": seen_width, "seen_height": seen_height}
-    return dataclasses.replace(row, extra={**sizes, **row.extra})
+    return {"width": width, "height": height, "seen_width": seen_width, "seen_height": seen_height}
 
 
 def _media_key(row: Row, media: MediaConfig) -> str:
-    digest = hashlib.blake2b(media.model_dump_json().encode(), digest_size=16)
+    settings = media.model_dump_json(exclude={"cache_mb", "cache_dir", "disk_cache_mb"})
+    hashes = []
     for medium in row.media:
-        digest.update(hash_medium(medium).encode())
+        check_encoded(medium, media, row.id)
+        try:
+            hashes.append(hash_medium(medium))
+        except OSError as error:
+            raise medium_error(medium, row.id, error.strerror or str(error)) from error
+    return _digest(settings, *hashes)
+
+
+def processor_fingerprint(policy: Policy) -> str:
+    """What shapes a prompt's tensors besides the row and `media`: family, processor, tokenizer, and
+    the versions of what decodes and processes. Seconds for a large vocabulary.
+    """
+    tokenizer = policy.processor.tokenizer
+    return _digest(
+        _CONTENT,
+        policy.family.model_class,
+        policy.processor.to_json_string(),
+        tokenizer.backend_tokenizer.to_str(),
+        *(f"{name} {_version(name)}" for name in _SHAPING),
+    )
+
+
+def _version(distribution: str) -> str:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "none"
+
+
+_CONTENT = "1"
+"""To be counted up with every change of decoding or processing that a version does not show."""
+_SHAPING = (
+    "mmrl-toolkit",
+    "transformers",
+    "torchvision",
+    "pillow",
+    "decord",
+    "av",
+    "soundfile",
+    "soxr",
+)
+
+
+def _digest(*parts: str) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(hashlib.blake2b(part.encode(), digest_size=16).digest())
     return digest.hexdigest()
 
 

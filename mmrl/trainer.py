@@ -162,6 +162,7 @@ def train_sft(run: StageRun, stage: SftStage) -> None:
 def begin_step(run: StageRun) -> int:
     """Start the clock and fix all randomness of the step; return the step's sampling seed."""
     run.clock = Clock()
+    run.prompts.begin_step()
     torch.manual_seed(derive(run.seed, run.name, run.step, "step"))
     return derive(run.seed, run.name, run.step, "sample")
 
@@ -189,13 +190,19 @@ def keep_count(run: StageRun, stage: GrpoStage, rollouts: list[Rollout]) -> None
 def end_step(run: StageRun, metrics: Mapping[str, float], bar: Bar) -> None:
     """Log the step, end the stage where a rule says so, evaluate and save when it is time."""
     run.step += 1
-    metrics = {**metrics, **run.sampler.metrics()}
+    metrics = {**metrics, **run.prompts.end_step(), **run.sampler.metrics()}
     run.stopped = run.stop.observe(metrics, run.tokens) or ("rows" * run.sampler.exhausted())
     ended = {f"stop/{run.stopped}": 1.0} if run.stopped else {}
     log(run, {**metrics, **ended, "tokens": run.tokens})
     seconds = run.clock.seconds()
     # A resumed run decodes again what it had remembered, so these counts stand with the clocks.
-    media = {"media_decoded": run.prompts.decoded, "media_processed": run.prompts.processed}
+    prompts = run.prompts
+    media = {
+        "media_decoded": prompts.decoded,
+        "media_processed": prompts.processed,
+        "media_from_memory": prompts.from_memory,
+        "media_from_disk": prompts.from_disk,
+    }
     run.folder.log_time(run.name, run.step, seconds | media)
     tokens = metrics.get("completion/length", 0.0) * metrics.get("completion/count", 0.0)
     bar.advance(metrics=metrics, tokens_per_second=tokens / seconds["step_s"] if tokens else None)

@@ -102,6 +102,11 @@ class MediaConfig(Section):
     """Larger frames are shrunk to this many pixels."""
     cache_mb: int = Field(default=512, ge=0)
     """Memory for processed prompts, so that a row that comes again is not decoded again."""
+    cache_dir: Path | None = None
+    """A folder in which processed prompts are kept for other runs and processes too; any number of
+    them may share it. Nothing is kept on disk without it."""
+    disk_cache_mb: int = Field(default=20_000, ge=1)
+    """Most disk that `cache_dir` takes; what was used longest ago goes first."""
     limit_file_mb: float = Field(default=512, gt=0)
     limit_image_pixels: int = Field(default=100_000_000, ge=1)
     limit_video_seconds: float = Field(default=3600, gt=0)

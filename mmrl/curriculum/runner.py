@@ -183,7 +183,7 @@ def _run_stage(
     folder.start()
     if prompts is None:
         _say_where_it_stands(folder, screen)
-    prompts = _prompts(prompts, policy, stage)
+    prompts = _prompts(prompts, policy, stage, screen)
     reference = _reference(run, stage, first_weights)
     sharing = start.state.sharing if start else _sharing(rows.train, policy, stage, prompts, screen)
     if sharing == "packed":
@@ -318,7 +318,9 @@ def _sharing(
     return choice.sharing
 
 
-def _prompts(kept: Prompts | None, policy: Policy, stage: SftStage | GrpoStage) -> Prompts:
+def _prompts(
+    kept: Prompts | None, policy: Policy, stage: SftStage | GrpoStage, screen: Screen
+) -> Prompts:
     """The prompts of the stage before go on to be of use where nothing that shapes them has
     changed.
     """
@@ -329,4 +331,4 @@ def _prompts(kept: Prompts | None, policy: Policy, stage: SftStage | GrpoStage) 
     ):
         kept.policy = policy
         return kept
-    return Prompts(policy=policy, media=stage.media, system=stage.data.system)
+    return Prompts(policy=policy, media=stage.media, system=stage.data.system, warn=screen.say)
