@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mmrl.commands.bench_step import step
 from mmrl.project import load_project
 
 
@@ -48,3 +49,6 @@ def data(ctx: click.Context, pictures: Path | None, videos: Path | None) -> None
         click.echo(
             f"{speed.name:24} {measured:>10} {bound:>16}  {speed.unit}  {speed.note}".rstrip()
         )
+
+
+bench.add_command(step)
