@@ -22,7 +22,6 @@ from mmrl.media.encoded import hash_medium
 from mmrl.seeds import derive
 from mmrl.types import Medium, Row
 
-
 SHAPING = ("image_", "video_", "audio_")
 """How the keys of the media section begin that change what a model sees or hears."""
 
