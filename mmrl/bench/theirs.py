@@ -101,7 +101,8 @@ def _trainer(side: Theirs, checkpoint: Path, dtype: str) -> Any:
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     make_torchvision_importable()
     try:
-        import trl
+        from trl.trainer.grpo_config import GRPOConfig
+        from trl.trainer.grpo_trainer import GRPOTrainer
     except ImportError as error:
         raise ConfigError(
             "--against trl: TRL is not installed; run: pip install 'mmrl-toolkit[trl]'"
@@ -109,7 +110,7 @@ def _trainer(side: Theirs, checkpoint: Path, dtype: str) -> Any:
     from datasets import Dataset
     from transformers import AutoProcessor
 
-    class Measured(trl.GRPOTrainer):
+    class Measured(GRPOTrainer):
         """Samples, and then goes on with the given completions."""
 
         def _generate_single_turn(self, *arguments: Any, **options: Any) -> Any:
@@ -124,7 +125,7 @@ def _trainer(side: Theirs, checkpoint: Path, dtype: str) -> Any:
             return found
 
     work = side.workload
-    settings = trl.GRPOConfig(
+    settings = GRPOConfig(
         output_dir=str(checkpoint / "trl"),
         use_cpu=not torch.cuda.is_available(),
         bf16=dtype == "bfloat16",

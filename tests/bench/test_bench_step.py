@@ -6,21 +6,19 @@ import json
 
 import pytest
 import torch
-from click.testing import CliRunner
 
 from mmrl.bench.step import largest_difference, measure_step
 from mmrl.bench.task import Workload
-from mmrl.cli import main
+from mmrl.cli import run
 
 WORK = Workload(prompts=1, prompt_tokens=90, completion_tokens=6, group_size=3)
 
 
-def test_the_report_has_ratios_differences_and_memory_of_both_sides():
+def test_the_report_has_ratios_differences_and_memory_of_both_sides(capsys):
     arguments = "bench step --model tiny --prompts 1 --prompt-tokens 90 --completion-tokens 6"
     arguments += " --group-size 3 --against none --rounds 1 --threads 1 --json"
-    result = CliRunner().invoke(main, arguments.split())
-    assert result.exit_code == 0, result.output
-    report = json.loads(result.stdout)
+    assert run(arguments.split()) == 0
+    report = json.loads(capsys.readouterr().out)
     assert report["ratio"].keys() == {"rollout", "scoring_backward", "step"}
     for phase, ratio in report["ratio"].items():
         sides = report["seconds"]
@@ -38,10 +36,9 @@ def test_trl_on_the_same_weights_prompts_and_completions_finds_the_same_numbers(
     assert 0 < report["max_grad_rel_diff"] < 1e-4
 
 
-def test_a_prompt_too_short_for_a_picture_is_one_line():
-    result = CliRunner().invoke(main, "bench step --model tiny --prompt-tokens 3".split())
-    assert result.exit_code == 2
-    assert "--prompt-tokens: 3" in result.output
+def test_a_prompt_too_short_for_a_picture_is_one_line(capsys):
+    assert run(["bench", "step", "--model", "tiny", "--prompt-tokens", "3"]) == 2
+    assert "--prompt-tokens: 3" in capsys.readouterr().err
 
 
 def test_the_difference_of_gradients_is_relative_to_each_parameter():
