@@ -30,7 +30,7 @@ def value_features(
     """Return the state [D] after each prompt, divided by its root mean square."""
     found = []
     for place in places:
-        state_D = _states(prompts.policy, prompts(rows[place]), _head(prompts.policy))[-1]
+        state_D = token_states(prompts.policy, prompts(rows[place]), _head(prompts.policy))[-1]
         scale = state_D.square().mean().sqrt().clamp_min(1e-6)
         # times D to the power -1/2: the states have length 1 whatever their size
         found.append((state_D / scale / len(state_D) ** 0.5).tolist())
@@ -39,14 +39,14 @@ def value_features(
 
 def angle_signals(prompts: Prompts, rows: Sequence[Row], places: Sequence[int]) -> list[float]:
     """Return the angle signal of each prompt; no tokens count as shared by all rows."""
-    module = _last_mlp(prompts.policy)
+    module = last_mlp(prompts.policy)
     return [
-        angle_signal(_states(prompts.policy, prompts(rows[place]), module).numpy()).total
+        angle_signal(token_states(prompts.policy, prompts(rows[place]), module).numpy()).total
         for place in places
     ]
 
 
-def _states(policy: Policy, prompt: Prompt, module: Any) -> Tensor:
+def token_states(policy: Policy, prompt: Prompt, module: Any) -> Tensor:
     """What enters a module, [T, D] in float32, for one prompt."""
     seen: list[Tensor] = []
     handle = module.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
@@ -67,11 +67,7 @@ def _states(policy: Policy, prompt: Prompt, module: Any) -> Tensor:
     return seen[-1][0].float().cpu()
 
 
-def _head(policy: Policy) -> Any:
-    return policy.model.get_output_embeddings()
-
-
-def _last_mlp(policy: Policy) -> Any:
+def last_mlp(policy: Policy) -> Any:
     """The language model's last layer; vision towers call theirs blocks."""
     named: list[tuple[int, Callable[..., Any]]] = [
         (int(found[1]), module)
@@ -80,7 +76,10 @@ def _last_mlp(policy: Policy) -> Any:
     ]
     if not named:
         raise ConfigError(
-            "sampling.kind: angle needs a model whose layers have 'mlp.up_proj', and this one has "
-            "none; choose another kind"
+            "the angle signal needs a model whose layers have 'mlp.up_proj', and this one has none"
         )
     return max(named, key=lambda item: item[0])[1]
+
+
+def _head(policy: Policy) -> Any:
+    return policy.model.get_output_embeddings()
