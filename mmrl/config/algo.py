@@ -103,7 +103,7 @@ class AlgoConfig(Section):
     """Of the mean entropy per token as a bonus; its gradient costs a tensor of the logits' size."""
     high_entropy_share: float = Field(default=1.0, gt=0, le=1)
     """Only this share of a step's tokens, the most uncertain ones, learns (0.2 in arXiv
-    2506.01939); costs one more forward pass where a step takes several."""
+    2506.01939); costs one more forward pass."""
     kl_weight: float = Field(default=0.0, ge=0)
     """Weight of the estimate of KL(policy || reference); 0 means that no reference is kept."""
     kl_estimator: Literal["k1", "k2", "k3"] = "k3"
@@ -121,6 +121,11 @@ class AlgoConfig(Section):
     """Optimizer steps per rollout batch."""
     epochs: int = Field(default=1, ge=1)
     """Passes over each rollout batch."""
+
+    @property
+    def by_outcome(self) -> bool:
+        """Whether advantages go by right or wrong, whatever the score."""
+        return self.advantage in _OUTCOME
 
     @model_validator(mode="after")
     def _belongs(self) -> AlgoConfig:

@@ -316,6 +316,15 @@ class GrpoStage(Stage):
         return self
 
     @model_validator(mode="after")
+    def _outcome(self) -> GrpoStage:
+        if self.algo.by_outcome and "accuracy" not in self.rewards.terms:
+            raise ValueError(
+                f"algo.advantage {self.algo.advantage} goes by the rows' accuracy: rewards.terms "
+                "needs 'accuracy', if only with weight 0"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _divides(self) -> GrpoStage:
         if self.rollout.prompts_per_step % self.algo.minibatches:
             raise ValueError(

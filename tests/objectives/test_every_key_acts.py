@@ -1,0 +1,232 @@
+"""No key of the objective is without effect: each changes the gradient of an off-policy step."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+
+from mmrl.config.algo import AlgoConfig
+from mmrl.config.schema import MediaConfig, ModelConfig
+from mmrl.model import load_policy
+from mmrl.objectives.empg import modulate_advantages
+from mmrl.objectives.reference import reset_reference
+from mmrl.prompt import Prompts
+from mmrl.rollout import fill_advantages
+from mmrl.types import Completion, Rollout, Verdict
+from mmrl.update import Scoring, backward, minibatches
+
+SCORING = Scoring(temperature=1.0, max_length=8, micro_tokens=10_000, sharing="none")
+SCORES_PG = ((1.0, 0.0, 0.4), (1.0, 1.0, 1.0), (0.6, 0.0, None))
+LENGTHS_PG = ((5, 2, 8), (3, 8, 4), (1, 6, 7))
+NEWLINE = 201
+KL = {"kl_weight": 0.5}
+CHANGES = {
+    "loss": ({}, {"loss": "gspo"}),
+    "advantage": ({}, {"advantage": "dr_grpo"}),
+    "right": ({"advantage": "w_reinforce"}, {"right": 0.5}),
+    "positive_weight": ({"advantage": "w_reinforce"}, {"positive_weight": 0.5}),
+    "advantage_limit": ({}, {"advantage_limit": 1.0}),
+    "empg": ({}, {"empg": {"clarity_weight": 0.1}}),
+    "empg.sharpness": ({"empg": {}}, {"empg": {"sharpness": 3.0}}),
+    "empg.clarity": ({"empg": {}}, {"empg": {"clarity": 3.0}}),
+    "empg.clarity_weight": ({"empg": {}}, {"empg": {"clarity_weight": 1.0}}),
+    "drop_agreeing": ({}, {"drop_agreeing": True}),
+    "clip_low": ({"clip_high": 0.1}, {"clip_low": 0.01}),
+    "clip_high": ({"clip_high": 0.5}, {"clip_high": 0.01}),
+    "ratio_cap": ({"clip_high": 0.01}, {"ratio_cap": 1.02}),
+    "ratio_bound": ({}, {"ratio_bound": 1.02}),
+    "sapo_temperatures": ({"loss": "sapo"}, {"sapo_temperatures": (3.0, 2.0)}),
+    "entropy_weight": ({}, {"entropy_weight": 0.1}),
+    "high_entropy_share": ({}, {"high_entropy_share": 0.5}),
+    "kl_weight": ({}, KL),
+    "kl_estimator": (KL, {"kl_estimator": "k2"}),
+    "kl_clamp": (KL, {"kl_clamp": 0.01}),
+    "kl_correction": (KL, {"kl_correction": True}),
+    "reference_reset": (KL, {"reference_reset": {"every": 1}}),
+    "mask_truncated": ({}, {"mask_truncated": True}),
+    "minibatches": ({"loss": "grpo"}, {"minibatches": 3}),
+    "epochs": ({}, {"epochs": 2}),
+}
+
+
+@pytest.fixture(scope="module")
+def build(ask):
+    config = ModelConfig(family="qwen2_5_vl", tiny="qwen2_5_vl", device="cpu", threads=1)
+
+    def build(seed: int):
+        return load_policy(config, seed=seed)
+
+    return build
+
+
+@pytest.fixture(scope="module")
+def prompts_P(build, ask):
+    prompts = Prompts(policy=build(0), media=MediaConfig())
+    return [prompts(ask(text, row_id=text)) for text in ("how many?", "which colour?", "find x")]
+
+
+def _rollouts(prompts_P, newline: int) -> list[list[Rollout]]:
+    generator = torch.Generator().manual_seed(0)
+    groups = []
+    for prompt, scores_G, lengths_G in zip(prompts_P, SCORES_PG, LENGTHS_PG, strict=True):
+        groups.append([])
+        for score, length in zip(scores_G, lengths_G, strict=True):
+            ids = torch.randint(20, 300, (length,), generator=generator).tolist()
+            ids[length // 2] = newline
+            groups[-1].append(
+                Rollout(
+                    prompt=prompt,
+                    completion=Completion(
+                        ids=tuple(ids),
+                        logprobs=(0.0,) * length,
+                        text="",
+                        stop="length" if length == 8 else "eos",
+                    ),
+                    verdict=Verdict(score=score, parts={"accuracy": score}),
+                )
+            )
+    return groups
+
+
+def _gradient(build, prompts_P, settings) -> torch.Tensor:
+    """The sum of the gradients of the training step, with the weights moved before the first."""
+    algo = AlgoConfig(**settings)
+    policy = build(0)
+    reference = build(1) if algo.kl_weight else None
+    newline = policy.processor.tokenizer.encode("\n", add_special_tokens=False)[-1]
+    rollouts_PG = _rollouts(prompts_P, newline)
+    fill_advantages(rollouts_PG, algo)
+    modulate_advantages(policy, rollouts_PG, algo.empg, SCORING)
+    if algo.reference_reset:
+        reset_reference(reference, policy)
+    # one more epoch than needed keeps the steps off-policy
+    steps = minibatches(
+        policy, reference, rollouts_PG, algo.model_copy(update={"epochs": algo.epochs + 1}), SCORING
+    )[: algo.epochs * algo.minibatches]
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter += 0.01 * torch.randn(parameter.shape, generator=generator)
+    for minibatch in steps:
+        backward(policy, minibatch, algo, SCORING)
+    found = [p.grad for p in policy.model.parameters() if p.grad is not None]
+    return torch.cat([gradient.flatten() for gradient in found])
+
+
+def test_the_list_of_keys_is_whole():
+    assert {key.partition(".")[0] for key in CHANGES} == set(AlgoConfig.model_fields)
+
+
+@pytest.mark.parametrize("key", CHANGES)
+def test_a_key_changes_the_gradient(build, prompts_P, key):
+    base, change = CHANGES[key]
+    before = _gradient(build, prompts_P, base)
+    after = _gradient(build, prompts_P, base | change)
+    assert (after - before).abs().max() > 1e-4 * before.abs().max()
+
+
+@pytest.mark.parametrize("form", ["psr", "nsr"])
+def test_what_leaves_the_batch_leaves_the_gradient(build, prompts_P, form):
+    """Also its count: the gradient is that of the kept completions alone."""
+    algo = AlgoConfig(advantage=form, loss="grpo")
+    policy = build(0)
+    rollouts_PG = _rollouts(prompts_P, NEWLINE)
+    fill_advantages(rollouts_PG, algo)
+    kept = [rollout for rollouts_G in rollouts_PG for rollout in rollouts_G if rollout.counts]
+    right = [r.verdict.parts["accuracy"] == 1 for r in kept]
+    assert right == [form == "psr"] * {"psr": 4, "nsr": 4}[form]
+    found = []
+    for groups in (rollouts_PG, [kept]):
+        [minibatch] = minibatches(policy, None, groups, algo, SCORING)
+        assert minibatch.denominators.completions == 4
+        metrics = backward(policy, minibatch, algo, SCORING)
+        found.append((metrics["policy/loss"], _take(policy)))
+    assert found[0][0] == pytest.approx(found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1], rtol=1e-4, atol=1e-6)
+
+
+def test_rover_compares_whole_distributions_with_those_that_sampled(build, prompts_P):
+    """The loss of one completion, by the formula over the model's own logits."""
+    algo = AlgoConfig(loss="rover", advantage="dr_grpo", epochs=2)
+    policy = build(0)
+    rollouts_PG = _rollouts(prompts_P, NEWLINE)[:1]
+    fill_advantages(rollouts_PG, algo)
+    lone = [[rollouts_PG[0][0]]]
+    old_CV, targets_C = _distribution(policy, lone[0][0])
+    steps = minibatches(policy, None, lone, algo, SCORING)
+    with torch.no_grad():
+        for parameter in policy.model.parameters():
+            parameter += 0.01 * torch.randn(
+                parameter.shape, generator=torch.Generator().manual_seed(2)
+            )
+    new_CV, _ = _distribution(policy, lone[0][0])
+    ratio_CV = new_CV - old_CV
+    allowed = ratio_CV.isfinite().all(0)
+    q_C = ratio_CV.gather(-1, targets_C[:, None])[:, 0]
+    after_C = torch.cat([ratio_CV[1:, allowed].mean(-1), torch.zeros(1)])
+    expected = (q_C - lone[0][0].advantage - after_C).square().mean().item()
+    found = backward(policy, steps[1], algo, SCORING)
+    assert found["policy/loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_lines_of_a_completion_have_advantages_of_their_own(build, prompts_P):
+    policy = build(0)
+    algo = AlgoConfig(empg={})
+    newline = policy.processor.tokenizer.encode("\n", add_special_tokens=False)[-1]
+    rollouts_PG = _rollouts(prompts_P, newline)
+    fill_advantages(rollouts_PG, algo)
+    metrics = modulate_advantages(policy, rollouts_PG, algo.empg, SCORING)
+    everything = [r for rollouts_G in rollouts_PG for r in rollouts_G]
+    for rollout in everything:
+        tokens, length = rollout.token_advantages, len(rollout.completion.ids)
+        assert len(tokens) == length
+        cut = length // 2 + 1
+        assert len(set(tokens[:cut])) == 1
+        assert len(set(tokens[cut:])) == (cut < length)
+        assert rollout.advantage == pytest.approx(sum(tokens) / length)
+    lines = [len(dict.fromkeys(r.token_advantages)) for r in everything]
+    assert metrics["empg/lines"] == pytest.approx(sum(lines) / len(lines))
+    plain = _rollouts(prompts_P, newline)
+    fill_advantages(plain, AlgoConfig())
+    assert modulate_advantages(policy, plain, None, SCORING) == {}
+    assert plain[0][0].token_advantages is None
+
+
+def test_an_unjudged_rollout_has_no_outcome():
+    verdict = Verdict(score=None, parts={"accuracy": 1.0}, status="error")
+    rollout = Rollout(
+        prompt=None,  # pyright: ignore[reportArgumentType]
+        completion=Completion(ids=(1,), logprobs=(0.0,), text="", stop="eos"),
+        verdict=verdict,
+    )
+    other = dataclasses.replace(rollout, verdict=Verdict(score=1.0, parts={"accuracy": 1.0}))
+    fill_advantages([[rollout, other]], AlgoConfig(advantage="psr"))
+    assert [(r.counts, r.advantage) for r in (rollout, other)] == [(False, 0.0), (True, 1.0)]
+
+
+def test_groups_that_agree_leave_the_denominators_when_asked(build, prompts_P):
+    rollouts_PG = _rollouts(prompts_P, NEWLINE)
+    counts = {}
+    for drop in (False, True):
+        algo = AlgoConfig(drop_agreeing=drop)
+        fill_advantages(rollouts_PG, algo)
+        [minibatch] = minibatches(build(0), None, rollouts_PG, algo, SCORING)
+        counts[drop] = (minibatch.denominators.completions, minibatch.denominators.tokens)
+    assert counts == {False: (9, sum(map(sum, LENGTHS_PG))), True: (6, 5 + 2 + 8 + 1 + 6 + 7)}
+
+
+def _take(policy) -> torch.Tensor:
+    pieces = [p.grad.flatten() for p in policy.model.parameters() if p.grad is not None]
+    policy.model.zero_grad()
+    return torch.cat(pieces)
+
+
+@torch.no_grad()
+def _distribution(policy, rollout) -> tuple[torch.Tensor, torch.Tensor]:
+    ids = torch.tensor([[*rollout.prompt.ids, *rollout.completion.ids]])
+    logits = policy.model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0]
+    logits = logits[len(rollout.prompt.ids) - 1 : -1]
+    logits[:, list(policy.banned_ids)] = float("-inf")
+    return logits.log_softmax(-1), torch.tensor(rollout.completion.ids)
