@@ -18,6 +18,7 @@ from mmrl.curriculum.contract import Sampler
 from mmrl.curriculum.draws import Draws
 from mmrl.curriculum.stopping import StopRules
 from mmrl.engines.hf import sample
+from mmrl.evals.in_training import run_benchmarks
 from mmrl.evaluate import Evaluation, evaluate
 from mmrl.metrics import check_judged, describe
 from mmrl.model import Policy
@@ -210,6 +211,7 @@ def end_step(run: StageRun, metrics: Mapping[str, float], bar: Bar) -> None:
         return
     if run.stage.eval.every and run.step % run.stage.eval.every == 0:
         evaluate_heldout(run)
+        evaluate_benchmarks(run)
     if run.step % run.stage.checkpoint.every == 0:
         save(run, finished=False)
 
@@ -234,6 +236,22 @@ def evaluate_heldout(run: StageRun) -> Evaluation | None:
     log(run, result.metrics())
     run.folder.log_time(run.name, run.step, {"eval_s": time.perf_counter() - began})
     return result
+
+
+def evaluate_benchmarks(run: StageRun) -> None:
+    """Answer and score the stage's benchmarks and log their numbers as a line of metrics."""
+    if not run.stage.eval.benchmarks:
+        return
+    began = time.perf_counter()
+    numbers = run_benchmarks(
+        run.policy,
+        run.stage,
+        max_new_tokens=run.stage.rollout.max_new_tokens,
+        out=run.folder.path / "eval" / f"{run.name}-{run.step:06d}",
+        screen=run.screen,
+    )
+    log(run, numbers)
+    run.folder.log_time(run.name, run.step, {"benchmarks_s": time.perf_counter() - began})
 
 
 def save(run: StageRun, *, finished: bool) -> None:

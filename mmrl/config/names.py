@@ -1,4 +1,4 @@
-"""The verifiers and pipelines that a run names, and their parameters: are they in the project?"""
+"""The verifiers, pipelines and benchmarks that a run names: are they in the project?"""
 
 from __future__ import annotations
 
@@ -45,6 +45,7 @@ def _named(loaded: LoadedRun) -> Iterator[tuple[str, str, Mapping[str, Any], Che
         if isinstance(stage, GrpoStage):
             yield from _verifiers(prefix, stage)
         yield from _pipelines(prefix, stage)
+        yield from _benchmarks(prefix, stage)
 
 
 def _verifiers(
@@ -65,3 +66,10 @@ def _pipelines(prefix: str, stage: Stage) -> Iterator[tuple[str, str, Mapping[st
 
                 path = f"{prefix}data.{split}.{key}.pipeline"
                 yield path, source.pipeline, source.params, check_params
+
+
+def _benchmarks(prefix: str, stage: Stage) -> Iterator[tuple[str, str, Mapping[str, Any], Check]]:
+    for name, source in stage.eval.benchmarks.items():
+        from mmrl.evals.in_training import check_benchmark
+
+        yield f"{prefix}eval.benchmarks.{name}.path", name, source.model_dump(), check_benchmark

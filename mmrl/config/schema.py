@@ -239,6 +239,19 @@ class SftOptimConfig(OptimConfig):
     """Rows per step."""
 
 
+class BenchmarkSource(Section):
+    """Where the items of a benchmark come from, and how long its answers may be."""
+
+    path: Path | None = None
+    """A file or folder of its items; without it, the benchmark's place on the hub."""
+    split: str | None = None
+    """By default the benchmark's first; `mmrl eval tasks NAME` lists them."""
+    limit: int | None = Field(default=None, ge=1)
+    """Answer only the first so many items."""
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    """By default as held-out rows are answered."""
+
+
 class EvalConfig(Section):
     """When and how held-out rows are scored: greedy decoding, the row's own verifier."""
 
@@ -247,6 +260,8 @@ class EvalConfig(Section):
     batch_size: int = Field(default=64, ge=1)
     limit: int | None = Field(default=None, ge=1)
     """Score only the first so many held-out rows."""
+    benchmarks: dict[str, BenchmarkSource] = Field(default_factory=dict)
+    """Benchmarks of eval/, by name, that are answered and scored whenever held-out rows are."""
 
 
 class CheckpointConfig(Section):

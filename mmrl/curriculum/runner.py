@@ -34,17 +34,16 @@ from mmrl.seeds import derive
 from mmrl.sharing.attention import use_packed_attention
 from mmrl.sharing.choose import choose_sharing
 from mmrl.trackers import Trackers
-from mmrl.trainer import StageRun, evaluate_heldout, save, train_grpo, train_sft
+from mmrl.trainer import (
+    StageRun,
+    evaluate_benchmarks,
+    evaluate_heldout,
+    save,
+    train_grpo,
+    train_sft,
+)
 from mmrl.types import MediaKind, Row
 from mmrl.update import Optimizer
-
-
-@dataclass(kw_only=True, slots=True)
-class StageRows:
-    """The rows of a stage."""
-
-    train: list[Row]
-    heldout: list[Row]
 
 
 def train(loaded: LoadedRun, screen: Screen | None = None) -> Path:
@@ -64,10 +63,9 @@ def train(loaded: LoadedRun, screen: Screen | None = None) -> Path:
         for warning in folder.warnings:
             screen.say(f"mmrl: {warning}")
         began = time.perf_counter()
-        rows = {
-            name: load_stage_rows(name, stage, run, folder, screen)
-            for name, stage in run.stages.items()
-        }
+        rows: dict[str, StageRows] = {}
+        for name, stage in run.stages.items():
+            rows[name] = load_stage_rows(name, stage, run, folder, screen, rows)
         folder.log_time("run", 0, {"prepare_s": time.perf_counter() - began})
         last = folder.checkpoints[-1] if folder.checkpoints else None
         prompts = None
@@ -76,6 +74,8 @@ def train(loaded: LoadedRun, screen: Screen | None = None) -> Path:
             if _is_done(run, name, last):
                 continue
             start = last if last is not None and last.state.stage == name else None
+            if takes_selected(stage := run.stages[name]):
+                rows[name] = load_stage_rows(name, stage, run, folder, screen, rows)
             prompts = _run_stage(
                 run, index, rows[name], folder, screen, trackers, start=start, prompts=prompts
             )
@@ -86,78 +86,11 @@ def train(loaded: LoadedRun, screen: Screen | None = None) -> Path:
     return folder.path
 
 
-def load_stage_rows(
-    name: str, stage: SftStage | GrpoStage, run: Run, folder: RunFolder, screen: Screen
-) -> StageRows:
-    """Load or build the stage's rows, decode every medium once, and let every verifier judge some
-    of its own gold answers.
-
-    Raises:
-        DataError: a row or a medium cannot be used; training never starts on it.
-        RewardError: a verifier fails its self-test.
-    """
-    data = folder.path / "data"
-    splits: dict[Split, list[Row]] = {"train": [], "heldout": []}
-    sources: dict[Split, Mapping[str, DataSource]] = {
-        "train": stage.data.train,
-        "heldout": stage.data.heldout,
-    }
-    for split, named in sources.items():
-        for key, source in named.items():
-            splits[split] += load_source(
-                source, folder=data, seed=derive(run.seed, "data", key), split=split
-            )
-    family = FAMILIES[stage.model.family]
-    space = stage.model.coordinates or family.coordinates
-    rows = StageRows(
-        train=[spoken_by(row, space) for row in splits["train"]],
-        # their weights are for terms of a stage's reward, and they are scored for accuracy alone
-        heldout=[
-            dataclasses.replace(spoken_by(row, space), reward={}) for row in splits["heldout"]
-        ],
-    )
-    _check_ids(name, rows)
-    every = [*rows.train, *rows.heldout]
-    for row in every:
-        check_kinds(row, family)
-    with screen.bar(
-        f"{name}: checking media", len({row.media for row in every if row.media})
-    ) as bar:
-        bad = first_bad(every, stage.media, cache=data / "checked.json", on_medium=bar.advance)
-    if bad:
-        raise DataError("\n".join(bad))
-    if isinstance(stage, SftStage):
-        _check_responses(name, rows.train)
-    self_test(every if isinstance(stage, GrpoStage) else rows.heldout)
-    return rows
-
-
 def _check_launch(run: Run) -> None:
     if run.launch.processes > 1:
         raise ConfigError(
             f"launch.processes: {run.launch.processes} were asked for, and this version trains in "
             "one; use launch=local"
-        )
-
-
-def _check_ids(name: str, rows: StageRows) -> None:
-    for split, chosen in (("train", rows.train), ("heldout", rows.heldout)):
-        seen: dict[str, str] = {}
-        for row in chosen:
-            if row.id in seen:
-                raise DataError(
-                    f"stage {name}: row id {row.id!r} stands in {seen[row.id]} and in {row.where}; "
-                    f"ids of data.{split} must differ"
-                )
-            seen[row.id] = row.where
-
-
-def _check_responses(name: str, rows: Sequence[Row]) -> None:
-    missing = [row for row in rows if not row.response]
-    if missing:
-        raise DataError(
-            f"stage {name}: {len(missing)} of {len(rows)} rows have no 'response' to learn from; "
-            f"the first is row {missing[0].id} ({missing[0].where})"
         )
 
 
@@ -223,11 +156,13 @@ def _run_stage(
             _go_on(stage_run, start)
         elif index == 0:
             evaluate_heldout(stage_run)
+            evaluate_benchmarks(stage_run)
         if isinstance(stage, GrpoStage):
             train_grpo(stage_run, stage)
         else:
             train_sft(stage_run, stage)
         evaluate_heldout(stage_run)
+        evaluate_benchmarks(stage_run)
         save(stage_run, finished=True)
     return prompts
 
