@@ -32,7 +32,7 @@ def score_math(response: Response, gold: str) -> Score:
     last number where the gold answer is one.
     """
     found = find_answer(response)
-    answer, how = _formula(found, gold)
+    answer, how = read_formula(found, gold)
     if not answer:
         return unanswered(answer=found.text[-200:] or None)
     try:
@@ -64,7 +64,10 @@ def equal(answer: str, gold: str) -> bool:
     return verdict.score == 1.0
 
 
-def _formula(found: Found, gold: str) -> tuple[str, str]:
+def read_formula(found: Found, gold: str) -> tuple[str, str]:
+    """Return the part of an answer that is a number or a formula, and by which rule it was found;
+    empty where there is none.
+    """
     if found.how != "whole":
         return found.text[-LONGEST_FORMULA:], found.how
     text = found.text[-LONGEST:]

@@ -16,7 +16,7 @@ from typing import Any
 
 from mmrl.answer import squash
 from mmrl.evals.benchmark import Item, Response, Score, judged, unanswered
-from mmrl.evals.reading import Found, find_answer
+from mmrl.evals.reading import Found, find_answer, read_choice
 from mmrl.verify.choices import LONGEST
 
 VIDEO_PREFIXES = ("The best answer is", "The correct answer is", "The answer is", "The answer")
@@ -25,9 +25,17 @@ VIDEO_PREFIXES = ("The best answer is", "The correct answer is", "The answer is"
 _LISTED = re.compile(r"\s*\[.*\]\s*", re.DOTALL)
 _STRIPPED = (",", ".", "!", "?", ";", ":", "'")
 _BETWEEN = re.compile(r"[\s,;.:&/+()\[\]'\"]|\band\b", re.IGNORECASE)
-_ALONE = re.compile(r"(?<![\w'.-])([A-Z0-9])(?![\w'-])(?!\s[a-z])")
+_ALONE = re.compile(
+    r"(?<![\w'.-])(?:[AI](?!\s(?!(?:or|and|is|are|as|because|since|but|so)\b)[a-z])|[B-HJ-Z0-9])"
+    r"(?![\w'-])"
+)
+_NAMED = re.compile(r"(?<!\w)[A-Z0-9](?!\w)")
 _EITHER = re.compile(r"\bor\b", re.IGNORECASE)
-_CUE = re.compile(r"\b(?:answers?|options?|choices?)\b[^A-Z0-9\n]{0,30}(?=[A-Z0-9])")
+_CUE = re.compile(r"\b[Aa]nswers?\b[^A-Z0-9\n]{0,30}(?=[A-Z0-9])")
+_LIST = re.compile(
+    r"[A-Z0-9](?![\w'-])(?:[)\]}*.]{0,4}\s{0,3}(?:,|/|&|;|and\b|or\b){1,2}\s{0,3}[(\[{*]{0,4}"
+    r"(?:or |and )?[A-Z0-9](?![\w'-])){0,12}"
+)
 
 
 def read_options(value: Any) -> tuple[str, ...]:
@@ -143,10 +151,10 @@ def score_letter_set(response: Response, gold: str, *, letters: str = ascii_uppe
     if not right:
         raise ValueError(f"the gold answer {gold!r} names no letter")
     found = find_answer(response)
-    named, how = _letters_in(found, letters)
+    part, named, how = _letters_in(found, letters)
     if not named:
         return unanswered(answer=found.text[-LONGEST:] or None)
-    if len(named) > 1 and _EITHER.search(found.text[-LONGEST:]):
+    if len(named) > 1 and _EITHER.search(part):
         return unanswered("ambiguous", answer=found.text[-LONGEST:])
     written = ", ".join(sorted(named))
     return judged(named == right, answer=found.text[-200:], normalised=written, how=how)
@@ -157,18 +165,22 @@ def same_option(one: str, other: str) -> bool:
     return squash(one).rstrip(".") == squash(other).rstrip(".")
 
 
-def _letters_in(found: Found, letters: str) -> tuple[frozenset[str], str]:
+def _letters_in(found: Found, letters: str) -> tuple[str, frozenset[str], str]:
+    """Return the text that names the letters, the letters, and by which rule."""
     bare = letter_set(found.text, letters)
     if bare:
-        return bare, "letter" if found.how == "whole" else found.how
+        return found.text, bare, "letter" if found.how == "whole" else found.how
     text = found.text[-LONGEST:]
     cues = list(_CUE.finditer(text))
-    after = text[cues[-1].end() :].split("\n", 1)[0] if cues else ""
-    for part, how in ((after, "cue"), (text, "letter")):
-        named = frozenset(letter for letter in _ALONE.findall(part) if letter in letters)
-        if named:
-            return named, how if found.how == "whole" else found.how
-    return frozenset(), "none"
+    listed = _LIST.match(text, cues[-1].end()) if cues else None
+    if listed:
+        named = frozenset(_NAMED.findall(listed.group())) & frozenset(letters)
+        return listed.group(), named, "cue" if found.how == "whole" else found.how
+    choice = read_choice(found, (), letters)
+    if choice.status == "ok":
+        return choice.letter, frozenset(choice.letter), choice.how
+    named = frozenset(_ALONE.findall(text)) & frozenset(letters)
+    return text, named, "letter" if found.how == "whole" else found.how
 
 
 def _last_text(text: str, letters: str, options: Sequence[str]) -> tuple[str, str]:
