@@ -10,6 +10,8 @@ from pathlib import Path
 import click
 
 from mmrl.commands.data_build import build
+from mmrl.commands.data_convert import convert
+from mmrl.commands.data_select import select
 from mmrl.commands.nested import nested
 from mmrl.config.check import check as check_values
 from mmrl.config.check import lines
@@ -28,6 +30,8 @@ def data() -> None:
 
 
 data.add_command(build)
+data.add_command(select)
+data.add_command(convert)
 
 
 @data.command()

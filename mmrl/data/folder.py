@@ -56,7 +56,7 @@ def find_media(folder: str | Path, kind: MediaKind) -> tuple[list[SourceFile], l
         raise ConfigError(f"in: {folder}: {found}; give a folder of {_PLURALS[kind]}")
     paths: list[Path] = []
     skipped: list[DataError] = []
-    for path in _walk(folder, skipped):
+    for path in walk_files(folder, skipped):
         reason = _unfit(path, kind)
         if reason:
             skipped.append(left_out(path, reason))
@@ -79,8 +79,10 @@ def left_out(path: Path, reason: str) -> DataError:
     return DataError(" ".join(f"{_printable(path)}: {reason}; left out".split()))
 
 
-def _walk(folder: Path, skipped: list[DataError]) -> Iterator[Path]:
-    """Yield the files below a folder, depth first, in the order of their names."""
+def walk_files(folder: Path, skipped: list[DataError]) -> Iterator[Path]:
+    """Yield the files below a folder, depth first, in the order of their names; add a line to
+    `skipped` for each thing that cannot be followed.
+    """
     read = {_identity(folder.stat())}
     waiting = [folder]
     while waiting:

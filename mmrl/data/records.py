@@ -27,6 +27,10 @@ LIMIT_RECORD_BYTES = 256 << 20
 
 _BLOCK = 1 << 20
 _BOM = b"\xef\xbb\xbf"
+_NUMBER_REST = 8
+"""Characters by which a number that is cut may look like a shorter one: 3.5e-7 and 3.5."""
+
+_LETTER = re.compile(r"\S")
 _SPACE = re.compile(r"[\s,]*")
 
 
@@ -173,8 +177,11 @@ def _whole_items(text: str, *, last: bool) -> tuple[list[Any], str]:
             if last:
                 raise
             return found, text[place:]
-        if end == len(text) and not last:
-            return found, text[place:]  # a number may go on in the next block
+        after = _LETTER.search(text, end)
+        if after is None or after.group() not in ",]":
+            if not last and (after is None or len(text) - end < _NUMBER_REST):
+                return found, text[place:]
+            raise ValueError("an item without a comma or ] after it")
         found.append(item)
         place = end
 

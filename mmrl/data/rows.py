@@ -6,6 +6,7 @@ reported, so that all of its mistakes are repaired in one go.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -102,7 +103,14 @@ def records_of_dataset(
     """Yield the rows of a data set as they are, with their places `name[0]`, `name[1]`."""
     batches = dataset.with_format("arrow").iter(batch_size=64)
     raws = (raw for batch in batches for raw in batch.to_pylist())  # pyright: ignore[reportAttributeAccessIssue]
-    return ((f"{name}[{index}]", without_nulls(raw)) for index, raw in enumerate(raws))
+    return ((f"{name}[{index}]", _plain(raw)) for index, raw in enumerate(raws))
+
+
+def _plain(raw: dict[str, Any]) -> dict[str, Any]:
+    """Read the columns that the column `json_columns` names; leave out what Arrow filled in."""
+    as_json = raw.pop("json_columns", None) or ()
+    loose = {key: json.loads(raw[key]) for key in as_json if raw.get(key) is not None}
+    return without_nulls(raw) | loose
 
 
 def parse_rows(

@@ -7,7 +7,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ def write_rows(rows: Iterable[Row], path: str | Path, *, embed: bool = False) ->
 
             count = write_parquet(raws, unfinished)
         else:
-            count = _write_jsonl(raws, unfinished)
+            count = write_jsonl(raws, unfinished)
         with unfinished.open("rb") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
@@ -118,7 +118,8 @@ def json_line(value: Mapping[str, Any]) -> str:
     return f"{json.dumps(value, ensure_ascii=False, allow_nan=False)}\n"
 
 
-def _write_jsonl(raws: Iterator[dict[str, Any]], path: Path) -> int:
+def write_jsonl(raws: Iterable[dict[str, Any]], path: Path) -> int:
+    """Write JSON objects of rows; media that are bytes become files beside them."""
     count = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for raw in raws:

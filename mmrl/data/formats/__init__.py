@@ -1,0 +1,1 @@
+"""Formats that data come in elsewhere, one file each; a new file is a new format."""
