@@ -8,21 +8,21 @@ the chain again gives what it would have given.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from mmrl.coldstart.config import AnyStep, AskStep, DeduplicateStep, GradeStep, VerifyStep
 from mmrl.coldstart.edits import content_key, edit, keep_right
 from mmrl.coldstart.flow import prompt_of, shows_media
 from mmrl.coldstart.judges import Judges
 from mmrl.coldstart.loading import Chain
+from mmrl.coldstart.parallel import side_by_side
 from mmrl.coldstart.staff import Count, Staff
 from mmrl.coldstart.state import LeftOut, Rejected, State, begin
-from mmrl.coldstart.teachers import Sampling
+from mmrl.coldstart.teachers import Sampling, full_text
 from mmrl.coldstart.templates import fill
-from mmrl.coldstart.texts import THINK, UNTHINK, read_choice
+from mmrl.coldstart.texts import read_choice
 from mmrl.errors import DataError
 from mmrl.types import Row
 from mmrl.verify.chat import ChatError
@@ -31,8 +31,6 @@ from mmrl.verify.reply import Reply
 Outcome = State | Rejected
 OnProgress = Callable[[str, int, int, Staff], None]
 """Hears the step, how many of its rows are done, of how many, and who was asked."""
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -121,7 +119,7 @@ class _Step:
 
         if isinstance(step, AskStep | GradeStep):
             ask = self._ask if isinstance(step, AskStep) else self._grade
-            return _side_by_side(
+            return side_by_side(
                 lambda state: self._tried(state, lambda: ask(state)),
                 states,
                 self.chain.config.concurrency,
@@ -147,7 +145,7 @@ class _Step:
         whole = [reply for reply in replies if step.allow_cut or not reply.cut]
         if not whole:
             raise LeftOut(f"cut at max_tokens ({step.max_tokens})")
-        texts = tuple(_with_thought(reply) for reply in whole)
+        texts = tuple(full_text(reply) for reply in whole)
         return state.with_texts(**{step.into or self.name: texts})
 
     def _grade(self, state: State) -> State:
@@ -213,29 +211,3 @@ class _Step:
         except DataError as error:
             reason, answered = str(error), True
         return Rejected(state=state, step=self.name, reason=reason, answered=answered)
-
-
-def _with_thought(reply: Reply) -> str:
-    """Return the text with the reasoning before it that some servers give beside it."""
-    if not reply.thought or UNTHINK in reply.text:
-        return reply.text
-    return f"{THINK}{reply.thought.strip()}{UNTHINK}\n{reply.text}"
-
-
-def _side_by_side(
-    do: Callable[[State], T],
-    states: Sequence[State],
-    concurrency: int,
-    advance: Callable[[int], None],
-) -> list[T]:
-    """Do it in threads and return the results in order; the first exception ends it."""
-    with ThreadPoolExecutor(concurrency) as pool:
-        futures = [pool.submit(do, state) for state in states]
-        try:
-            for done, future in enumerate(as_completed(futures), start=1):
-                future.result()
-                advance(done)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    return [future.result() for future in futures]

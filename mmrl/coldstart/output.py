@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,19 +37,33 @@ def check_out(out: Path, chain: Chain, source: Path) -> None:
     Raises:
         DataError: there is one.
     """
+    wanted = _decisive(_chain_of(chain))
+    check_free(out, source, lambda manifest: _decisive(manifest["chain"]) == wanted)
+
+
+def check_free(out: Path, source: Path, same: Callable[[dict[str, Any]], bool]) -> None:
+    """Refuse to write over a file, unless its manifest says that it was made of the same rows.
+
+    Args:
+        out: The file.
+        source: The rows.
+        same: Tells from the manifest whether it was also made in the same way.
+
+    Raises:
+        DataError: the file is something else.
+    """
     if out.suffix != ".jsonl":
-        raise DataError(f"out: {out}: give a .jsonl file, for example out=cold.jsonl")
-    if out.exists() and out.resolve() == source.resolve():
-        raise DataError(f"out: {out} is the file that is read; choose another name")
+        raise DataError(f"out: {out}: give a .jsonl file, for example out=picked.jsonl")
     if not out.exists():
         return
+    if out.resolve() == source.resolve():
+        raise DataError(f"out: {out} is the file that is read; choose another name")
     try:
         found = json.loads(beside(out, "manifest", ".json").read_text(encoding="utf-8"))
-        wanted = _decisive(_chain_of(chain))
-        same = _decisive(found["chain"]) == wanted and found["in"]["hash"] == _hash(source)
-    except (OSError, ValueError, LookupError, TypeError):
-        same = False
-    if not same:
+        mine = same(found) and found["in"]["hash"] == file_hash(source)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        mine = False
+    if not mine:
         raise DataError(f"out: {out} is there already; remove it or choose another name")
 
 
@@ -89,9 +103,9 @@ def write_result(
         write_rows(by_split[split], files[split])
     manifest = {
         "chain": _chain_of(chain),
-        "in": {"file": source.name, "rows": rows, "hash": _hash(source)},
+        "in": {"file": source.name, "rows": rows, "hash": file_hash(source)},
         "out": {
-            file.name: {"rows": len(by_split[split]), "hash": _hash(file)}
+            file.name: {"rows": len(by_split[split]), "hash": file_hash(file)}
             for split, file in sorted(files.items())
         },
         "rejected": dict(Counter(one.step for one in result.rejected)),
@@ -154,5 +168,6 @@ def _decisive(chain: Mapping[str, Any]) -> dict[str, Any]:
     return {key: chain.get(key) for key in ("name", "steps", "given", "keep", "seed")}
 
 
-def _hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """Return the BLAKE2b hash (32 hexadecimal digits) of a file."""
     return hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()

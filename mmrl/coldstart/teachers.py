@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mmrl.coldstart.config import TeacherConfig
+from mmrl.coldstart.texts import THINK, UNTHINK
 from mmrl.errors import ConfigError
 from mmrl.media.encoded import Format, check_encoded, read_encoded
 from mmrl.types import Medium, Row
@@ -182,6 +183,13 @@ class LocalTeacher:
             policy = load_policy(self._config.local, seed=self._config.seed or 0)
             self._prompts = Prompts(policy=policy, media=self._config.media)
         return self._prompts
+
+
+def full_text(reply: Reply) -> str:
+    """Return the text with the reasoning before it that some servers give beside it."""
+    if not reply.thought or UNTHINK in reply.text:
+        return reply.text
+    return f"{THINK}{reply.thought.strip()}{UNTHINK}\n{reply.text}"
 
 
 def as_protocol(messages: Messages, config: TeacherConfig, row_id: str) -> list[dict[str, Any]]:
