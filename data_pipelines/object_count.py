@@ -24,6 +24,7 @@ SHAPES = ("circle", "square", "triangle")
 
 _CORNERS = {"square": 4, "triangle": 3}
 _TRIES = 200
+_COLOURS = 8
 
 
 @medium_pipeline("video")
@@ -107,12 +108,8 @@ def _with_shapes(
 
     pasted = frame.copy()
     for x, y, radius in _places(frame.shape, count, level, rng):
-        # A colour as far from the picture under it as the random one or its opposite.
-        colour = [rng.randint(50, 255) for _ in range(3)]
         box = frame[int(y - radius) : int(y + radius), int(x - radius) : int(x + radius)]
-        ground = box.reshape(-1, 3).mean(axis=0)
-        away = max((colour, [305 - value for value in colour]), key=lambda c: _apart(c, ground))
-        tint = tuple(map(int, away))
+        tint = _visible_colour(box.reshape(-1, 3).astype(np.int16), rng)
         if shape == "circle":
             cv2.circle(pasted, (round(x), round(y)), round(radius), tint, -1, cv2.LINE_AA)
             continue
@@ -123,8 +120,11 @@ def _with_shapes(
     return pasted
 
 
-def _apart(colour: list[int], ground: np.ndarray) -> float:
-    return float(np.abs(np.array(colour) - ground).sum())
+def _visible_colour(ground: np.ndarray, rng: Random) -> tuple[int, ...]:
+    """Return that of some random colours which stands out best where it stands out least."""
+    colours = [[rng.randint(50, 255) for _ in range(3)] for _ in range(_COLOURS)]
+    apart = [np.quantile(np.abs(ground - colour).sum(axis=1), 0.05) for colour in colours]
+    return tuple(colours[int(np.argmax(apart))])
 
 
 def _places(
@@ -132,7 +132,8 @@ def _places(
 ) -> list[tuple[float, float, float]]:
     """Return centres and radii in the middle 80 % of the frame; smaller where they do not fit."""
     height, width = shape[:2]
-    largest = min(height, width) * (0.16 - 0.06 * level)
+    largest = min(height, width) * (0.19 - 0.05 * level)
+    gap = 0.07 * min(height, width)  # less than that runs together when the video is encoded
     for attempt in range(_TRIES):
         radii = [largest * rng.uniform(0.75, 1.0) * 0.97**attempt for _ in range(count)]
         found = [
@@ -144,7 +145,7 @@ def _places(
             for radius in radii
         ]
         if all(
-            math.dist(one[:2], other[:2]) > one[2] + other[2] + 3
+            math.dist(one[:2], other[:2]) > one[2] + other[2] + gap
             for index, one in enumerate(found)
             for other in found[:index]
         ):

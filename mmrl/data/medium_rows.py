@@ -20,7 +20,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from mmrl.data.folder import SourceFile, find_media, left_out
-from mmrl.errors import ConfigError, DataError
+from mmrl.errors import ConfigError, DataError, UserError
 from mmrl.media.encoded import hash_medium
 from mmrl.types import MediaKind, Medium
 
@@ -95,6 +95,11 @@ def make_rows(
         rows = tuple(rows_of(source, folder, seed=seed, **values))
     except DataError as error:
         return Made(source=source, digest=digest, error=error)
+    except (UserError, OSError, MemoryError):
+        raise
+    except Exception as error:  # a file that nobody thought of must not cost the others their rows
+        reason = left_out(source.path, f"it cannot be used ({type(error).__name__}: {error})")
+        return Made(source=source, digest=digest, error=reason)
     return Made(source=source, digest=digest, rows=rows)
 
 
