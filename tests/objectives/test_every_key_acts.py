@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from mmrl.config.algo import AlgoConfig
-from mmrl.config.schema import MediaConfig, ModelConfig
+from mmrl.config.schema import MediaConfig, ModelConfig, OptimConfig
 from mmrl.model import load_policy
 from mmrl.objectives.empg import modulate_advantages
 from mmrl.objectives.reference import reset_reference
 from mmrl.prompt import Prompts
 from mmrl.rollout import fill_advantages
+from mmrl.trainer import move_reference
 from mmrl.types import Completion, Rollout, Verdict
-from mmrl.update import Scoring, backward, minibatches
+from mmrl.update import Optimizer, Scoring, backward, minibatches
 
 SCORING = Scoring(temperature=1.0, max_length=8, micro_tokens=10_000, sharing="none")
 SCORES_PG = ((1.0, 0.0, 0.4), (1.0, 1.0, 1.0), (0.6, 0.0, None))
@@ -215,6 +217,27 @@ def test_groups_that_agree_leave_the_denominators_when_asked(build, prompts_P):
         [minibatch] = minibatches(build(0), None, rollouts_PG, algo, SCORING)
         counts[drop] = (minibatch.denominators.completions, minibatch.denominators.tokens)
     assert counts == {False: (9, sum(map(sum, LENGTHS_PG))), True: (6, 5 + 2 + 8 + 1 + 6 + 7)}
+
+
+@pytest.mark.parametrize("forgets", [True, False])
+def test_the_reference_moves_when_it_is_time_and_moments_may_be_forgotten(build, forgets):
+    algo = AlgoConfig(**KL, reference_reset={"every": 2, "optimizer": forgets})
+    stage = SimpleNamespace(algo=algo)
+    policy, reference = build(0), build(1)
+    optimizer = Optimizer(config=OptimConfig(steps=4), policy=policy)
+    run = SimpleNamespace(step=0, policy=policy, reference=reference, optimizer=optimizer)
+    before = [p.clone() for p in reference.model.parameters()]
+    optimizer.step(0)
+    sum(p.sum() for p in policy.model.parameters()).backward()
+    optimizer.step(1)
+    assert optimizer.adamw.state
+    move_reference(run, stage)
+    assert all(map(torch.equal, before, reference.model.parameters()))
+    run.step = 1
+    move_reference(run, stage)
+    assert all(map(torch.equal, policy.model.parameters(), reference.model.parameters()))
+    assert not any(map(torch.equal, before, reference.model.parameters()))
+    assert bool(optimizer.adamw.state) != forgets
 
 
 def _take(policy) -> torch.Tensor:
