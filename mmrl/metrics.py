@@ -14,10 +14,12 @@
 | `policy/loss`              | the loss                                                          |
 | `policy/kl`                | the k3 estimate of the divergence from the reference              |
 | `policy/taught_tokens`     | tokens with a share in the gradient, per optimizer step           |
+| `policy/uncertain_tokens`  | tokens that learn for their entropy, with high_entropy_share      |
 | `policy/entropy`           | mean entropy of the distributions that those were sampled from    |
 | `policy/sampling_gap`      | largest difference of a log-prob as sampled and as scored         |
 | `policy/clip_frac`         | share of tokens whose ratio was clipped                           |
 | `policy/ratio_max`         | the largest ratio                                                 |
+| `empg/lines`               | mean lines of a completion; also the least and largest entropy    |
 | `optim/lr`                 | learning rate                                                     |
 | `optim/grad_norm`          | norm of the gradient before clipping                              |
 | `media/decoded`            | media in the step's different prompts; each is decoded once       |
