@@ -45,11 +45,22 @@ def read_boxes(found: Found) -> list[Box] | None:
     return None if box is None else [box]
 
 
-def read_labelled(found: Found) -> list[LabelledBox] | None:
+def read_labelled(found: Found, *, same_corners: bool = False) -> list[LabelledBox] | None:
     """Return the labelled boxes of an answer in the order of generation; None where there is no
-    list.
+    list, or none in it that has a label and corners in order.
+
+    Args:
+        found: The answer.
+        same_corners: Keep boxes that have the same corners as an earlier one.
     """
-    return read_detections(found.text)
+    if not same_corners:
+        return read_detections(found.text)
+    listed = read_list(found.text)
+    if listed is None:
+        return None
+    boxes = [item for item in json_boxes(listed) or () if item.label is not None]
+    valid = [item for item in boxes if item.box[0] <= item.box[2] and item.box[1] <= item.box[3]]
+    return valid if valid or not listed else None
 
 
 def to_pixels(box: Box, response: Response, size: Size | None) -> Box:

@@ -9,30 +9,39 @@ result equals that of pycocotools, which is too slow for the bootstrap.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
-from mmrl.evals.benchmark import Item, Response, Score, Scored, unanswered
+from mmrl.evals.benchmark import Aggregate, Item, Response, Score, Scored, unanswered
 from mmrl.evals.reading import find_answer
 from mmrl.evals.scorers.boxes import NoSpace, picture_size, read_labelled, to_pixels
 from mmrl.verify.boxes import iou
 from mmrl.verify.detections import COCO_MOST, COCO_THRESHOLDS, find_hits, interpolated_precision
-from mmrl.verify.reading import Box, LabelledBox
+from mmrl.verify.reading import Box
 
 Boxes = tuple[tuple[str, Box], ...]
 """Labelled boxes in their order."""
+Keep = Callable[[Boxes, Boxes], Boxes]
 
 
-def score_detections(item: Item, response: Response, gold: Sequence[LabelledBox]) -> Score:
+def score_detections(
+    item: Item, response: Response, *, same_corners: bool = False, keep: Keep | None = None
+) -> Score:
     """Return the boxes that a response found, in pixels, for the aggregate; the value is the mean
     average precision of this picture alone.
 
     Labels are compared without case. A list without a valid box, and no list, are no answer; `[]`
     is one.
+
+    Args:
+        item: Its answer is a list of `{"label": ..., "box": [left, top, right, bottom]}`.
+        response: What the model wrote.
+        same_corners: Keep boxes that have the same corners as an earlier one.
+        keep: Takes gold and found boxes and returns the found ones that count.
     """
     found = find_answer(response)
-    predicted = read_labelled(found)
+    predicted = read_labelled(found, same_corners=same_corners)
     if predicted is None:
         return unanswered(answer=found.text[-200:] or None)
     try:
@@ -40,10 +49,9 @@ def score_detections(item: Item, response: Response, gold: Sequence[LabelledBox]
     except NoSpace as error:
         return unanswered("error", answer=found.text[-200:], detail=str(error))
     labels = [named(one.label) for one in predicted]
-    here = tuple(zip(labels, boxes, strict=True))
-    right = as_boxes(gold)
-    value = mean_average_precision([(right, here)])["mAP"] if right else float(not here)
-    detail = [{"label": label, "box": list(box)} for label, box in here]
+    gold, here = gold_boxes(item), tuple(zip(labels, boxes, strict=True))
+    here = here if keep is None else keep(gold, here)
+    value = mean_average_precision([(gold, here)])["mAP"] if gold else float(not here)
     return Score(
         value=value,
         correct=None,
@@ -51,19 +59,19 @@ def score_detections(item: Item, response: Response, gold: Sequence[LabelledBox]
         normalised=None,
         how=found.how,
         status="ok",
-        detail=detail,
+        detail=[{"label": label, "box": list(box)} for label, box in here],
     )
 
 
-def as_boxes(items: Sequence[LabelledBox]) -> Boxes:
-    """Return labelled boxes as the aggregate compares them."""
-    return tuple((named(one.label), one.box) for one in items)
+def gold_boxes(item: Item) -> Boxes:
+    """Return the gold boxes of an item."""
+    return tuple((named(one["label"]), _box(one["box"])) for one in item.answer)
 
 
 def found_boxes(score: Score) -> Boxes:
     """Return the boxes that a score recorded."""
     detail: Any = score.detail if score.status == "ok" else None
-    return tuple((one["label"], tuple(one["box"])) for one in detail or ())
+    return tuple((one["label"], _box(one["box"])) for one in detail or ())
 
 
 def named(label: str | None) -> str:
@@ -90,11 +98,23 @@ def mean_average_precision(pictures: Sequence[tuple[Boxes, Boxes]]) -> Mapping[s
     return {"mAP": fmean(means), "AP50": means[0], "AP75": means[5]}
 
 
-def aggregate_map(scored: Sequence[Scored]) -> Mapping[str, float]:
-    """Return mAP, AP50 and AP75; the items' answers are their gold boxes."""
-    return mean_average_precision(
-        [(as_boxes(one.item.answer), found_boxes(one.score)) for one in scored]
-    )
+def mean_map_over(key: str) -> Aggregate:
+    """Return an aggregate: the mean over the values of a group key of the data sets' mAP, then
+    their mean AP50, then each one's mAP.
+    """
+
+    def aggregate(scored: Sequence[Scored]) -> Mapping[str, float]:
+        sets: dict[str, list[tuple[Boxes, Boxes]]] = {}
+        for one in scored:
+            pictures = sets.setdefault(str(one.item.groups.get(key, "")), [])
+            pictures.append((gold_boxes(one.item), found_boxes(one.score)))
+        found = {name: mean_average_precision(sets[name]) for name in sorted(sets)}
+        if not found:
+            return {"mAP": 0.0, "AP50": 0.0}
+        means = {name: fmean(one[name] for one in found.values()) for name in ("mAP", "AP50")}
+        return means | {f"mAP {name}": one["mAP"] for name, one in found.items() if name}
+
+    return aggregate
 
 
 _LEVELS = range(len(COCO_THRESHOLDS))
@@ -121,3 +141,8 @@ def _matched(gold: Boxes, predicted: Boxes) -> list[tuple[str, int, tuple[tuple[
 
 def _precision(pictures: Sequence[tuple[tuple[bool, ...], ...]], level: int, total: int) -> float:
     return interpolated_precision([hit for matched in pictures for hit in matched[level]], total)
+
+
+def _box(corners: Sequence[float]) -> Box:
+    left, top, right, bottom = corners
+    return left, top, right, bottom
