@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,6 +47,9 @@ class LoggedSample:
     """Width and height of each image as the model saw it; empty where that is not known."""
     extraction: str | None = None
     """An answer that came with the response (replayed files)."""
+
+
+_NAMES = tuple(found.name for found in fields(LoggedSample))
 
 
 def sample_key(**parts: Any) -> str:
@@ -91,7 +94,7 @@ class SampleLog:
     def append(self, line: LoggedSample) -> None:
         """Write one line at once; the disk is waited for once in a group of them."""
         self.samples.setdefault(line.key, line)
-        self._file.write(_encoded(asdict(line)))
+        self._file.write(_encoded({name: getattr(line, name) for name in _NAMES}))
         self._file.flush()
         self._unsynced += 1
         if self._unsynced >= GROUP:
