@@ -65,14 +65,15 @@ class Checkpoint:
 def save_checkpoint(
     parent: Path,
     state: RunState,
-    policy: Policy,
-    optimizer: torch.optim.Optimizer,
+    policy: Policy | None,
+    optimizer: torch.optim.Optimizer | None,
     *,
     keep: int,
     reference: Policy | None = None,
 ) -> Path:
     """Write a checkpoint, then delete the stage's oldest unfinished ones beyond `keep`.
 
+    A stage that trains nothing has neither policy nor optimizer to save.
     `reference` is given where it moves, and is not what the stage began with.
     """
     parent.mkdir(parents=True, exist_ok=True)
@@ -81,9 +82,10 @@ def save_checkpoint(
         shutil.rmtree(leftover)
     temporary = parent / (_TEMPORARY + name)
     temporary.mkdir()
-    save_policy(policy, temporary)
-    _save_optimizer(temporary / "optimizer.safetensors", policy, optimizer)
-    if reference is not None:
+    if policy is not None and optimizer is not None:
+        save_policy(policy, temporary)
+        _save_optimizer(temporary / "optimizer.safetensors", policy, optimizer)
+    if policy is not None and reference is not None:
         save_reference(temporary, reference, policy)
     (temporary / "state.json").write_text(json.dumps(asdict(state), indent=1))
     files = sorted(path for path in temporary.iterdir() if path.is_file())

@@ -44,7 +44,7 @@ def _steps_before(run: Run) -> dict[str, int]:
     before, steps = {}, 0
     for name, stage in run.stages.items():
         before[name] = steps
-        steps += stage.optim.steps
+        steps += stage.steps
     return before
 
 

@@ -192,7 +192,9 @@ def end_step(run: StageRun, metrics: Mapping[str, float], bar: Bar) -> None:
     """Log the step, end the stage where a rule says so, evaluate and save when it is time."""
     run.step += 1
     metrics = {**metrics, **run.prompts.end_step(), **run.sampler.metrics()}
-    run.stopped = run.stop.observe(metrics, run.tokens) or ("rows" * run.sampler.exhausted())
+    run.stopped = run.stop.observe(metrics, run.tokens)
+    if not run.stopped and run.sampler.exhausted():
+        run.stopped = "rows"
     ended = {f"stop/{run.stopped}": 1.0} if run.stopped else {}
     log(run, {**metrics, **ended, "tokens": run.tokens})
     seconds = run.clock.seconds()

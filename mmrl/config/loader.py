@@ -20,6 +20,7 @@ from mmrl.config.dump import DEFAULT, leaves, plain
 from mmrl.config.files import COMMAND_LINE, ENTRIES, choice_layers, flatten, options
 from mmrl.config.keys import annotation_at, near, run_groups
 from mmrl.config.overrides import Override, parse_overrides
+from mmrl.config.rounds import Rounds, write_out
 from mmrl.config.runs import ASKED, RESOLVED, newest, next_out
 from mmrl.config.schema import Run, Stage
 from mmrl.config.stages import Composed, compose_stages
@@ -56,12 +57,9 @@ def load_run(arguments: Sequence[str], project: Path) -> LoadedRun:
         return _resume_alone(entry["resume"], rest)
     if ("stage" in entry) == ("curriculum" in entry):
         raise ConfigError(_one_of_two(entry, rest, project))
-    tree = _run_tree(entry, [o for o in rest if o.path[0] in Run.model_fields], project)
-    stages, mistakes = compose_stages(
-        tree,
-        [o for o in rest if o.path[0] not in Run.model_fields or o.path[0] == "stages"],
-        project,
-    )
+    tree, rounds = _run_tree(entry, [o for o in rest if o.path[0] in Run.model_fields], project)
+    of_stages = [o for o in rest if o.path[0] not in Run.model_fields or o.path[0] == "stages"]
+    stages, mistakes = compose_stages(tree, rounds.spread(of_stages), project, rounds.numbers)
     values = resolve(
         Tree(values={key: tree.values[key] for key in tree.values if key != "stages"}), {}
     )
@@ -114,7 +112,9 @@ def _one_of_two(entry: Mapping[str, str], overrides: list[Override], project: Pa
     return f"give either stage=NAME or curriculum=NAME ({found})"
 
 
-def _run_tree(entry: Mapping[str, str], overrides: list[Override], project: Path) -> Tree:
+def _run_tree(
+    entry: Mapping[str, str], overrides: list[Override], project: Path
+) -> tuple[Tree, Rounds]:
     """The keys of the run, and under `stages` what the curriculum says of each."""
     fields = Run.model_fields
     chosen = {
@@ -133,12 +133,13 @@ def _run_tree(entry: Mapping[str, str], overrides: list[Override], project: Path
         )
     else:
         tree.lay_all(flatten(project, group, entry[group], chosen, f"curriculum={entry[group]}"))
-    for override in overrides:
+    rounds, overrides = write_out(tree, overrides)
+    for override in rounds.spread(overrides):
         if override.path[0] == "stages":
             _override_entry(tree, override)
         elif override.key not in chosen:
             tree.lay(override.path, override.read(annotation_at(Run, override.path)), COMMAND_LINE)
-    return tree
+    return tree, rounds
 
 
 def _override_entry(tree: Tree, override: Override) -> None:

@@ -273,6 +273,29 @@ class StopConfig(Section):
     plateau: PlateauStop | None = None
 
 
+class SelectConfig(Section):
+    """Which rows of its pool a stage hands on, by the policy's pass rate on them."""
+
+    low: float = Field(default=0.0, ge=0, le=1)
+    """The lowest pass rate that is kept."""
+    high: float = Field(default=1.0, ge=0, le=1)
+    """The highest one."""
+    limit: int | None = Field(default=None, ge=1)
+    """Rows that are kept at most, the first ones of `order`."""
+    order: Literal["given", "easy", "hard", "uncertain"] = "given"
+    """As the pool has them; from the highest pass rate down; from the lowest up; or from those
+    nearest to one half."""
+    response: Literal["none", "first", "shortest"] = "none"
+    """Hand each row on with a right completion as its `response`, for a stage that learns from
+    those; rows without one are left out."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SelectConfig:
+        if self.low > self.high:
+            raise ValueError(f"low ({self.low:g}) is larger than high ({self.high:g})")
+        return self
+
+
 AnySampling = Annotated[
     UniformSampling
     | EasyToHardSampling

@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mmrl.config.algo import AlgoConfig
+from mmrl.config.rows import DataConfig
+from mmrl.config.rows import DataSource as DataSource
 from mmrl.config.sampling import (
     EQUAL,
     NO_FILTER,
@@ -22,12 +24,14 @@ from mmrl.config.sampling import (
     AnyMixture,
     AnySampling,
     AnyWeight,
+    SelectConfig,
     SftMixture,
     SftSampling,
     StopConfig,
     takes_accuracy,
 )
 from mmrl.config.section import Section
+from mmrl.config.stage_order import check_order
 from mmrl.schedule import Schedule
 
 FamilyName = Literal[
@@ -124,40 +128,6 @@ class MediaConfig(Section):
                     f"{low} ({getattr(self, low)}) is larger than {high} ({getattr(self, high)})"
                 )
         return self
-
-
-class DataSource(Section):
-    """Rows from a file, or rows that a data pipeline builds into the run folder before training."""
-
-    path: Path | None = None
-    """A rows file: .jsonl or .parquet."""
-    pipeline: str | None = None
-    """The name of a builder in data_pipelines/."""
-    params: dict[str, Any] = Field(default_factory=dict)
-    """Keyword arguments of the builder."""
-    limit: int | None = Field(default=None, ge=1)
-    """Use only the first so many rows."""
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> DataSource:
-        if (self.path is None) == (self.pipeline is None):
-            raise ValueError(
-                "give either 'path' (a rows file) or 'pipeline' (a builder), not both or neither"
-            )
-        if self.params and self.pipeline is None:
-            raise ValueError("'params' belong to a 'pipeline'")
-        return self
-
-
-class DataConfig(Section):
-    """Where rows come from."""
-
-    train: dict[str, DataSource] = Field(min_length=1)
-    """By a name of your choice."""
-    heldout: dict[str, DataSource] = Field(default_factory=dict)
-    """Rows that are only ever evaluated on."""
-    system: str | None = None
-    """A system message put before each row's prompt."""
 
 
 class AnswerConfig(Section):
@@ -304,6 +274,11 @@ class SftStage(Stage):
     mixture: SftMixture = POOLED
     stop: StopConfig = StopConfig()
 
+    @property
+    def steps(self) -> int:
+        """Training steps at most."""
+        return self.optim.steps
+
 
 class GrpoStage(Stage):
     """Reinforcement learning with verifiable rewards."""
@@ -318,6 +293,11 @@ class GrpoStage(Stage):
     filter: AnyFilter = NO_FILTER
     weight: AnyWeight = EQUAL
     stop: StopConfig = StopConfig()
+
+    @property
+    def steps(self) -> int:
+        """Training steps at most."""
+        return self.optim.steps
 
     @model_validator(mode="after")
     def _accuracy(self) -> GrpoStage:
@@ -349,7 +329,20 @@ class GrpoStage(Stage):
         return self
 
 
-AnyStage = Annotated[SftStage | GrpoStage, Field(discriminator="kind")]
+class SelectStage(Stage):
+    """Scores its rows by the policy's pass rate and hands a part of them on; nothing is trained."""
+
+    kind: Literal["select"]
+    rollout: RolloutConfig = RolloutConfig()
+    select: SelectConfig = SelectConfig()
+
+    @property
+    def steps(self) -> int:
+        """Training steps: none."""
+        return 0
+
+
+AnyStage = Annotated[SftStage | GrpoStage | SelectStage, Field(discriminator="kind")]
 
 
 class LaunchConfig(Section):
@@ -387,4 +380,5 @@ class Run(Section):
                     f"stage {name!r}: a stage's name is made of letters, digits, '_', '-' and '.' "
                     "and begins with one of the first three; its checkpoints are called after it"
                 )
+        check_order(self.stages)
         return self

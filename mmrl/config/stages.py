@@ -22,7 +22,7 @@ from mmrl.config.keys import (
     without_removed,
 )
 from mmrl.config.overrides import Override
-from mmrl.config.schema import Run, Stage
+from mmrl.config.schema import Stage
 from mmrl.errors import ConfigError
 
 
@@ -64,15 +64,21 @@ class Composed:
 
 
 def compose_stages(
-    run: Tree, overrides: Sequence[Override], project: Path
+    run: Tree, overrides: Sequence[Override], project: Path, rounds: Mapping[str, int]
 ) -> tuple[dict[str, Composed], list[str]]:
-    """Compose each stage of a run. Returns them with the mistakes that were found on the way."""
-    given = without_removed(Run, {"stages": run.values.get("stages")})["stages"]
+    """Compose each stage of a run; `rounds` are the numbers of those that are repeated.
+
+    Returns them with the mistakes that were found on the way.
+    """
+    given = run.values.get("stages")
+    if isinstance(given, dict):
+        given = {name: entry for name, entry in given.items() if entry is not None}
     if not isinstance(given, dict) or not given:
         where = run.origin(("stages",))
         found = f"got {given!r}{f' ({where})' if where else ''}"
         return {}, [f"stages: must hold 'name: {{stage: FILE}}' lines, {found}"]
-    asked = [o for o in overrides if o.path[0] != "stages" or o.path[2:] not in ((), ("stage",))]
+    done = ((), ("stage",), ("repeat",))
+    asked = [o for o in overrides if o.path[0] != "stages" or o.path[2:] not in done]
     stages: dict[str, _Stage] = {}
     mistakes: list[str] = []
     for name, entry in given.items():
@@ -88,7 +94,8 @@ def compose_stages(
     composed: dict[str, Composed] = {}
     for name, stage in stages.items():
         try:
-            values = resolve(stage.tree, context)
+            number = {"round": rounds[name]} if name in rounds else {}
+            values = resolve(stage.tree, context | number)
         except ConfigError as error:
             mistakes.append(str(error))
             continue

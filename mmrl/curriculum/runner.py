@@ -6,8 +6,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 from mmrl.checkpoint import Checkpoint, find_checkpoints, load_optimizer
@@ -16,17 +15,14 @@ from mmrl.config.loader import LoadedRun
 from mmrl.config.schema import DataSource, GrpoStage, RewardsConfig, Run, SftStage, Sharing
 from mmrl.coordinates import spoken_by
 from mmrl.curriculum.build import build_sampler
+from mmrl.curriculum.rows import StageRows, load_stage_rows, takes_selected
+from mmrl.curriculum.select import SelectRun, go_on, save_selection, select
 from mmrl.curriculum.stopping import StopRules
-from mmrl.data.check import first_bad
-from mmrl.data.pipelines import Split
-from mmrl.data.sources import load_source
-from mmrl.errors import ConfigError, DataError, RunError
-from mmrl.families import FAMILIES
+from mmrl.errors import ConfigError, RunError
 from mmrl.model import Policy, load_policy
 from mmrl.objectives.reference import load_reference
-from mmrl.prompt import Prompts, check_kinds, check_row
+from mmrl.prompt import Prompts, check_row
 from mmrl.reporting.report import write_report
-from mmrl.reward import self_test
 from mmrl.rubric import Rubric
 from mmrl.run_folder import RunFolder, create_run_folder, resume_run_folder
 from mmrl.screen import Screen
@@ -107,16 +103,38 @@ def _run_stage(
 ) -> Prompts:
     name = list(run.stages)[index]
     stage = run.stages[name]
-    before = _checkpoint_before(run, index, folder)
-    first_weights = before.folder if before else None
-    tokens = before.state.tokens if before else 0
-    policy = _load(run, stage, start.folder if start else first_weights)
+    tokens = _final(folder, list(run.stages)[index - 1]).state.tokens if index else 0
+    origin = starts_from(run.stages, name)
+    first_weights = _final(folder, origin).folder if origin else None
+    trained = start is not None and not isinstance(stage, SelectStage)
+    policy = _load(run, stage, start.folder if start and trained else first_weights)
     for row in (*rows.train, *rows.heldout):
         check_row(row, policy)
     folder.start()
     if prompts is None:
         _say_where_it_stands(folder, screen)
     prompts = _prompts(prompts, policy, stage, screen)
+    if isinstance(stage, SelectStage):
+        pool = [dataclasses.replace(row, reward={}) for row in rows.train]
+        with Rubric(RewardsConfig(), pool) as rubric:
+            select_run = SelectRun(
+                name=name,
+                stage=stage,
+                seed=run.seed,
+                policy=policy,
+                prompts=prompts,
+                rubric=rubric,
+                rows=pool,
+                folder=folder,
+                screen=screen,
+                trackers=trackers,
+                tokens=tokens,
+            )
+            if start is not None:
+                go_on(select_run, start.state)
+            select(select_run)
+            save_selection(select_run, finished=True)
+        return prompts
     reference = _reference(run, stage, first_weights)
     sharing = start.state.sharing if start else _sharing(rows.train, policy, stage, prompts, screen)
     if sharing == "packed":
@@ -154,7 +172,7 @@ def _run_stage(
         )
         if start is not None:
             _go_on(stage_run, start)
-        elif index == 0:
+        elif name == next(other for other, one in run.stages.items() if one.steps):
             evaluate_heldout(stage_run)
             evaluate_benchmarks(stage_run)
         if isinstance(stage, GrpoStage):
@@ -192,13 +210,8 @@ def _is_done(run: Run, name: str, last: Checkpoint | None) -> bool:
     return names.index(name) < names.index(last.state.stage) + last.state.finished
 
 
-def _checkpoint_before(run: Run, index: int, folder: RunFolder) -> Checkpoint | None:
-    """The final checkpoint of the stage before, from whose weights a stage starts; None for the
-    first stage, which has those of the config.
-    """
-    if index == 0:
-        return None
-    name = list(run.stages)[index - 1]
+def _final(folder: RunFolder, name: str) -> Checkpoint:
+    """The final checkpoint of an earlier stage."""
     finals, _ = find_checkpoints(folder.path / "checkpoints")
     for checkpoint in finals:
         if checkpoint.state.stage == name and checkpoint.state.finished:
@@ -222,7 +235,7 @@ def _heldout_rubric(stage: SftStage | GrpoStage, rows: Sequence[Row]) -> Rubric:
     return Rubric(rewards, rows)
 
 
-def _load(run: Run, stage: SftStage | GrpoStage, weights: Path | None) -> Policy:
+def _load(run: Run, stage: AnyStage, weights: Path | None) -> Policy:
     return load_policy(stage.model, seed=derive(run.seed, "weights"), weights=weights)
 
 

@@ -63,6 +63,8 @@ class History:
     by_kind: dict[str, Curves] = field(default_factory=dict)
     reached: dict[str, int] = field(default_factory=dict)
     """The last step of each stage that has begun."""
+    stopped: dict[str, str] = field(default_factory=dict)
+    """Of each stage that a rule ended before its last step: the rule."""
     tokens: int = 0
     """Completion tokens that training has seen, over all stages."""
 
@@ -78,11 +80,18 @@ def read_history(folder: Path, run: Run) -> History:
     for line in read_lines(folder / "metrics.jsonl"):
         if line["stage"] not in run.stages:
             continue
-        if line["stage"] not in history.reached:
-            _begin_stage(history, run, line["stage"], evaluated)
-        history.reached[line["stage"]] = line["step"]
+        name = line["stage"]
         history.tokens = line.get("tokens", history.tokens)
-        evaluated |= _add(history.by_kind[run.stages[line["stage"]].kind], line)
+        if not run.stages[name].steps:
+            history.reached[name] = line["step"]
+            continue
+        if name not in history.reached:
+            _begin_stage(history, run, name, evaluated)
+        history.reached[name] = line["step"]
+        for key in line:
+            if key.startswith("stop/"):
+                history.stopped[name] = key.removeprefix("stop/")
+        evaluated |= _add(history.by_kind[run.stages[name].kind], line)
     return history
 
 
@@ -144,11 +153,11 @@ def parse_line(line: bytes, where: str) -> dict[str, Any]:
 
 def _begin_stage(history: History, run: Run, name: str, evaluated: Mapping[str, float]) -> None:
     kind = run.stages[name].kind
-    steps = {other: stage.optim.steps for other, stage in run.stages.items() if stage.kind == kind}
+    steps = {other: stage.steps for other, stage in run.stages.items() if stage.kind == kind}
     if kind not in history.by_kind:
         history.by_kind[kind] = Curves(kind=kind, width=-(-sum(steps.values()) // POINTS))
     curves = history.by_kind[kind]
-    curves.offsets[name] = sum(steps[other] for other in curves.offsets)
+    curves.offsets[name] = curves.last
     for modality, accuracy in evaluated.items():
         curves.heldout.setdefault(modality, []).append((curves.offsets[name], accuracy))
 
@@ -160,7 +169,7 @@ def _add(curves: Curves, line: Mapping[str, Any]) -> dict[str, float]:
     for metric, value in line.items():
         if metric.startswith("eval/accuracy/"):
             evaluated[metric.removeprefix("eval/accuracy/")] = value
-        elif "/" in metric and not metric.startswith("eval/") and value is not None:
+        elif "/" in metric and not metric.startswith(("eval/", "stop/")) and value is not None:
             curves.by_metric.setdefault(metric, Curve(width=curves.width)).add(step, value)
     for modality, accuracy in evaluated.items():
         curves.heldout.setdefault(modality, []).append((step, accuracy))

@@ -123,17 +123,18 @@ def _headline(
 
 
 def _stage(run: Run, name: str, history: History) -> str:
-    return f"{text(name)} {history.reached.get(name, 0):,} steps"
+    ended = f" (ended by {text(history.stopped[name])})" if name in history.stopped else ""
+    return f"{text(name)} {history.reached.get(name, 0):,} steps{ended}"
 
 
 def _unfinished(run: Run, history: History) -> str:
     """A line for a run that has not reached its end."""
     for name, stage in run.stages.items():
         reached = history.reached.get(name, 0)
-        if reached < stage.optim.steps:
+        if reached < stage.steps and name not in history.stopped:
             return (
                 f"<p class=warning>Not finished: stage {text(name)} is at step {reached:,} of "
-                f"{stage.optim.steps:,}.</p>"
+                f"{stage.steps:,}.</p>"
             )
     return ""
 
@@ -143,7 +144,8 @@ def _columns(run: Run, report: Mapping[str, Any], history: History) -> dict[str,
     scored = {moment for values in report["by_modality"].values() for moment in values}
     headings = {moment: moment.replace("_", " ", 1) for moment in moments(run) if moment in scored}
     for name, stage in run.stages.items():
-        if f"after_{name}" in headings and history.reached.get(name, 0) < stage.optim.steps:
+        cut = history.reached.get(name, 0) < stage.steps and name not in history.stopped
+        if f"after_{name}" in headings and cut:
             headings[f"after_{name}"] = f"in {name}"
     return headings
 

@@ -27,6 +27,8 @@ _AMOUNTS = {
     "policy/kl": "KL",
     "optim/grad_norm": "Gradient norm",
 }
+_CURRICULUM = ("sampler/", "mixture/", "weight/", "filter/")
+"""What a curriculum moves: each metric under these names has a panel."""
 _OPTIONAL = ("completion/cut_frac", "policy/clip_frac", "reward/unjudged_frac", "policy/kl")
 """Shown only where they are ever not 0."""
 
@@ -42,7 +44,11 @@ def curves_section(curves: Curves, modalities: dict[str, str]) -> str:
     panels += _heldout_panel(curves)
     parts = [f"<h3>{_TITLES[curves.kind]}{_note(curves)}</h3>", _grid(panels, "wide")]
     if curves.kind == "grpo":
-        parts += [_source_panels(curves, modalities), _health_panels(curves)]
+        parts += [
+            _source_panels(curves, modalities),
+            _curriculum_panels(curves),
+            _health_panels(curves),
+        ]
     return "".join(parts)
 
 
@@ -115,6 +121,15 @@ def _source_panels(curves: Curves, modalities: dict[str, str]) -> str:
     left = len(sources) - MOST_SOURCES
     more = f" <small>{left} more sources are in metrics.jsonl</small>" if left > 0 else ""
     return f"<h4>Accuracy in training, by source{more}</h4>{_grid(panels, 'small')}"
+
+
+def _curriculum_panels(curves: Curves) -> str:
+    panels = [
+        _panel(curves, metric, curves.points(metric), share=metric.startswith("mixture/"))
+        for metric in curves.by_metric
+        if metric.startswith(_CURRICULUM)
+    ]
+    return f"<h4>What the curriculum moved</h4>{_grid(panels, 'small')}" if panels else ""
 
 
 def _health_panels(curves: Curves) -> str:

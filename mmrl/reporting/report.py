@@ -39,11 +39,8 @@ def summarise(folder: Path, run: Run) -> dict[str, Any]:
     """
     by_modality: Accuracies = {}
     by_task: Accuracies = {}
-    first = next(iter(run.stages))
     for line in read_lines(folder / "metrics.jsonl"):
-        moment = (
-            "before" if line["stage"] == first and line["step"] == 0 else f"after_{line['stage']}"
-        )
+        moment = f"after_{line['stage']}" if line["step"] else "before"
         for prefix, table in (("eval/accuracy/", by_modality), ("eval/task/", by_task)):
             for key, value in line.items():
                 if key.startswith(prefix):
@@ -64,7 +61,7 @@ def summarise(folder: Path, run: Run) -> dict[str, Any]:
 
 def moments(run: Run) -> list[str]:
     """When held-out rows were scored, in order."""
-    return ["before", *(f"after_{name}" for name in run.stages)]
+    return ["before", *(f"after_{name}" for name, stage in run.stages.items() if stage.steps)]
 
 
 def show(report: dict[str, Any], columns: list[str], screen: Screen) -> None:

@@ -168,7 +168,7 @@ def test_diff_takes_arguments_files_and_folders(mmrl, project: Path):
 
 def test_keys_prints_type_range_default_and_meaning(mmrl):
     assert mmrl("config", "keys", "rollout.group_size").stdout.splitlines() == [
-        "rollout.group_size: integer, at least 2, default 8, grpo only",
+        "rollout.group_size: integer, at least 2, default 8, grpo and select only",
         "    Completions per prompt; one completion has no siblings to be compared with.",
     ]
     assert "algo.loss: grpo | " in mmrl("config", "keys", "algo").stdout

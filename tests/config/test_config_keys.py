@@ -9,7 +9,7 @@ def keys(kind: str):
 
 
 def test_every_kind_of_stage_is_known():
-    assert sorted(stage_kinds()) == ["grpo", "sft"]
+    assert sorted(stage_kinds()) == ["grpo", "select", "sft"]
     assert "algo.loss" in keys("grpo")
     assert "algo.loss" not in keys("sft")
 

@@ -91,7 +91,7 @@ from mmrl.config.schema import ModelConfig
             "data.train.a.params={0.5: x}",
             "data.train.a.params: the key 0.5 must be text (command line)",
         ),
-        ("kind=ppo", "kind: must be sft or grpo; 'ppo' is none of them (command line)"),
+        ("kind=ppo", "kind: must be sft or grpo or select; 'ppo' is none of them (command line)"),
         (
             "model=bigg",
             "model=bigg: there is no configs/model/bigg.yaml; did you mean 'big'? (there are: big, ...",
@@ -165,7 +165,7 @@ def test_all_mistakes_are_told_at_once(mistakes):
         (
             "stage/bad.yaml",
             "{defaults: [model: tiny, data: toy], optim: {steps: 1}}",
-            "kind: must be sft or grpo; is not given (configs/stage/bad.yaml)",
+            "kind: must be sft or grpo or select; is not given (configs/stage/bad.yaml)",
         ),
         (
             "stage/bad.yaml",

@@ -1,0 +1,145 @@
+"""The `select` stage: let the policy answer every row of a pool, and keep a part by its pass rates.
+
+Nothing is trained. A chunk of rows is a step, after which the stage can be resumed; its checkpoints
+hold no weights, since those are the ones that it started from.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from mmrl.batch import micro_batches
+from mmrl.checkpoint import RunState, save_checkpoint
+from mmrl.config.schema import RewardsConfig, SelectStage
+from mmrl.curriculum.selection import Scored, choose, score_group, write_selection
+from mmrl.engines.hf import sample
+from mmrl.errors import RunError
+from mmrl.metrics import check_judged, describe
+from mmrl.model import Policy
+from mmrl.prompt import Prompts
+from mmrl.rollout import as_record, judge
+from mmrl.rubric import Rubric
+from mmrl.run_folder import RunFolder
+from mmrl.screen import Screen
+from mmrl.seeds import derive
+from mmrl.trackers import Trackers
+from mmrl.types import Row
+
+
+@dataclass(kw_only=True, slots=True)
+class SelectRun:
+    """A select stage on its way."""
+
+    name: str
+    stage: SelectStage
+    seed: int
+    policy: Policy
+    prompts: Prompts
+    rubric: Rubric
+    """The rows' own verifiers only."""
+    rows: list[Row]
+    folder: RunFolder
+    screen: Screen
+    trackers: Trackers
+    tokens: int
+    """Completion tokens since the run began."""
+    step: int = 0
+    """Chunks that are done."""
+    unjudged: int = 0
+    scored: list[Scored] = field(default_factory=list)
+
+
+def select(run: SelectRun) -> None:
+    """Score the rows that are not scored yet, then write down which are kept.
+
+    Raises:
+        DataError: none is kept.
+        RewardError: too many completions could not be judged.
+    """
+    chunks = [*micro_batches(len(run.rows), run.stage.rollout.prompts_per_step)]
+    with run.screen.bar(run.name, len(chunks), done=run.step) as bar:
+        for chunk in chunks[run.step :]:
+            metrics = _score(run, [run.rows[place] for place in chunk])
+            bar.advance(metrics=metrics)
+            if run.step % run.stage.checkpoint.every == 0 and run.step < len(chunks):
+                save_selection(run, finished=False)
+    kept = choose(run.scored, run.stage.select)
+    write_selection(run.folder.path, run.name, kept, run.stage.select)
+    metrics = {"select/pool": len(run.scored), "select/kept": len(kept)}
+    _log(run, {key: float(value) for key, value in metrics.items()})
+    run.screen.say(f"{run.name}: {len(kept)} of {len(run.scored)} rows are kept")
+
+
+def go_on(run: SelectRun, state: RunState) -> None:
+    """Pick up a stage where a checkpoint stands.
+
+    Raises:
+        RunError: the rows that were scored are not the ones that come first now.
+    """
+    run.scored = [Scored(**line) for line in state.sampler["scored"]]
+    run.step, run.tokens, run.unjudged = state.step, state.tokens, state.unjudged
+    if [line.id for line in run.scored] != [row.id for row in run.rows[: len(run.scored)]]:
+        raise RunError(
+            f"stage {run.name}: the rows are not those that were scored before; the data changed, "
+            "start a new run"
+        )
+
+
+def save_selection(run: SelectRun, *, finished: bool) -> None:
+    """Write a checkpoint of this moment, without weights."""
+    metrics_bytes, rollouts_bytes = run.folder.metrics_bytes(), run.folder.rollouts_bytes()
+    run.folder.sync()
+    state = RunState(
+        stage=run.name,
+        step=run.step,
+        finished=finished,
+        sampler={"scored": [] if finished else [asdict(line) for line in run.scored]},
+        stop={},
+        metrics_bytes=metrics_bytes,
+        rollouts_bytes=rollouts_bytes,
+        tokens=run.tokens,
+        rollouts=len(run.scored) * run.stage.rollout.group_size,
+        unjudged=run.unjudged,
+        sharing="none",
+    )
+    save_checkpoint(
+        run.folder.path / "checkpoints", state, None, None, keep=run.stage.checkpoint.keep
+    )
+
+
+def _score(run: SelectRun, rows: list[Row]) -> dict[str, float]:
+    """Answer and judge a chunk; return its metrics."""
+    began, rollout = time.perf_counter(), run.stage.rollout
+    torch.manual_seed(derive(run.seed, run.name, run.step, "step"))
+    prompts_P = [run.prompts(row) for row in rows]
+    completions_PG = sample(
+        run.policy,
+        prompts_P,
+        rollout,
+        group_size=rollout.group_size,
+        seed=derive(run.seed, run.name, run.step, "sample"),
+    )
+    rollouts_PG = judge(run.rubric, prompts_P, completions_PG, progress=0.0)
+    run.scored += [score_group(rollouts_G) for rollouts_G in rollouts_PG]
+    run.step += 1
+    rollouts = [rollout for rollouts_G in rollouts_PG for rollout in rollouts_G]
+    if run.stage.log.rollouts:
+        run.folder.log_rollouts(run.name, run.step, map(as_record, rollouts))
+    run.tokens += sum(len(rollout.completion.ids) for rollout in rollouts)
+    run.unjudged += sum(rollout.verdict.score is None for rollout in rollouts)
+    total = len(run.scored) * rollout.group_size
+    check_judged(run.unjudged, total, RewardsConfig().max_unjudged, rollouts)
+    metrics = describe(rollouts_PG)
+    _log(run, metrics)
+    run.folder.log_time(run.name, run.step, {"step_s": time.perf_counter() - began})
+    return metrics
+
+
+def _log(run: SelectRun, metrics: dict[str, Any]) -> None:
+    line = {**metrics, "tokens": run.tokens}
+    run.folder.log(run.name, run.step, line)
+    run.trackers.log(run.name, run.step, line)
