@@ -12,8 +12,16 @@ from pathlib import Path
 from mmrl.checkpoint import Checkpoint, find_checkpoints, load_optimizer
 from mmrl.config.dump import dump_run
 from mmrl.config.loader import LoadedRun
-from mmrl.config.schema import DataSource, GrpoStage, RewardsConfig, Run, SftStage, Sharing
-from mmrl.coordinates import spoken_by
+from mmrl.config.schema import (
+    AnyStage,
+    GrpoStage,
+    RewardsConfig,
+    Run,
+    SelectStage,
+    SftStage,
+    Sharing,
+)
+from mmrl.config.stage_order import starts_from
 from mmrl.curriculum.build import build_sampler
 from mmrl.curriculum.rows import StageRows, load_stage_rows, takes_selected
 from mmrl.curriculum.select import SelectRun, go_on, save_selection, select
@@ -267,7 +275,7 @@ def _sharing(
 
 
 def _prompts(
-    kept: Prompts | None, policy: Policy, stage: SftStage | GrpoStage, screen: Screen
+    kept: Prompts | None, policy: Policy, stage: AnyStage, screen: Screen
 ) -> Prompts:
     """The prompts of the stage before go on to be of use where nothing that shapes them has
     changed.
