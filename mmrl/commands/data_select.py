@@ -54,7 +54,9 @@ def select(ctx: click.Context, arguments: tuple[str, ...], allow_skips: bool) ->
     if unanswered:
         again = "give the same command again to ask for them"
         click.echo(f"mmrl: {unanswered} rows got no answer; {again}", err=True)
-    ctx.exit(2 if unanswered and not allow_skips else 0)
+    if not written["rows"]:
+        click.echo("mmrl: no row is selected, so there is nothing to train on", err=True)
+    ctx.exit(2 if not written["rows"] or (unanswered and not allow_skips) else 0)
 
 
 def _run(config: Any, recipe: Mapping[str, Any], source: Path, out: Path) -> tuple[Any, Any]:

@@ -297,7 +297,7 @@ def test_angles_are_those_of_the_last_layers_states(rows_file, tmp_path):
     prompts = Prompts(policy=policy, media=config.policy.media)
     ids = prompts(rows[0]).ids
     shared = next(place for place, token in enumerate(ids) if token in policy.banned_ids)
-    assert shared > 3
+    assert shared > 0
     states: list[torch.Tensor] = []
     layer = policy.model.get_decoder().layers[-1].mlp.up_proj
     layer.register_forward_pre_hook(lambda module, inputs: states.append(inputs[0][0]))
