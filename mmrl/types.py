@@ -155,3 +155,5 @@ class Rollout:
     """In place of the advantage where tokens differ; the advantage is then their mean."""
     counts: bool = True
     """False for what leaves the batch, as if it had never been sampled."""
+    imitated: bool = False
+    """Another model wrote it: it has LUFFY's term in the loss, and no log-probs of its sampling."""

@@ -146,9 +146,16 @@ def minibatches(
 
 
 def backward(
-    policy: Policy, minibatch: Minibatch, algo: AlgoConfig, scoring: Scoring
+    policy: Policy,
+    minibatch: Minibatch,
+    algo: AlgoConfig,
+    scoring: Scoring,
+    *,
+    weight: float = 1.0,
 ) -> dict[str, float]:
-    """Add the gradient of the minibatch's loss, and return the loss and what goes with it."""
+    """Add the gradient of the minibatch's loss, times a weight beside other losses, and return the
+    loss without it and what goes with it.
+    """
     loss, kl, clipped, entropy, ratio_max, gap = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     tokens = sum(len(rollout.completion.ids) for rollout in minibatch.rollouts)
     uncertain, denominators = _uncertain_tokens(policy, minibatch, algo, scoring)
@@ -185,16 +192,17 @@ def backward(
             chosen_BC=None if uncertain is None else pad(uncertain[rows], logprobs_BC)[0],
             entropy_BC=scores.entropy_BC,
             mean_log_ratio_BC=scores.vocabulary_mean_BC - mean_BC,
+            imitated_B=torch.tensor([r.imitated for r in chosen], device=logprobs_BC.device)
+            if any(r.imitated for r in chosen)
+            else None,
         )
-        terms.loss.backward()
+        (weight * terms.loss).backward()
         loss += terms.loss.item()
         kl += terms.kl_sum.item() / tokens
         clipped += terms.clipped_sum.item() / tokens
         entropy += (scores.entropy_BC.detach() * mask_BC).sum().item() / tokens
         ratio_max = max(ratio_max, terms.ratio_max.item())
-        sampled = [torch.tensor(rollout.completion.logprobs)[None] for rollout in chosen]
-        sampled_BC = pad(sampled, logprobs_BC)[0]
-        gap = max(gap, ((before_BC - sampled_BC) * mask_BC).abs().max().item())
+        gap = max(gap, _sampling_gap(chosen, before_BC))
     metrics = {"policy/loss": loss, "policy/taught_tokens": float(tokens)}
     if not tokens:
         return metrics
@@ -227,6 +235,21 @@ def update_from_responses(
     """One optimizer step on the mean cross-entropy of the response tokens; prompt tokens carry no
     loss.
     """
+    loss = backward_responses(policy, prompts_B, responses_B, scoring)
+    return {"policy/loss": loss, **optimizer.step(step)}
+
+
+def backward_responses(
+    policy: Policy,
+    prompts_B: Sequence[Prompt],
+    responses_B: Sequence[Sequence[int]],
+    scoring: Scoring,
+    *,
+    weight: float = 1.0,
+) -> float:
+    """Add the gradient of the mean cross-entropy of the response tokens, times a weight beside
+    other losses, and return the cross-entropy.
+    """
     tokens = sum(map(len, responses_B))
     total = 0.0
     for chunk in micro_batches_of_tokens(
@@ -236,9 +259,9 @@ def update_from_responses(
         batch = collate_for(policy, prompts_B[rows], responses_B[rows], scoring)
         logprobs_BC, _ = completion_logprobs(policy, batch)
         loss = -logprobs_BC.sum() / tokens
-        loss.backward()
+        (weight * loss).backward()
         total += loss.item()
-    return {"policy/loss": total, **optimizer.step(step)}
+    return total
 
 
 def _uncertain_tokens(
@@ -256,6 +279,16 @@ def _uncertain_tokens(
     chosen = tuple((row_3C[1:2] >= threshold).to(row_3C.dtype) for row_3C in rows)
     count = float(sum(row_1C.sum().item() for row_1C in chosen))
     return chosen, dataclasses.replace(minibatch.denominators, uncertain_tokens=count)
+
+
+def _sampling_gap(rollouts: Sequence[Rollout], before_BC: Tensor) -> float:
+    """The largest difference of a log-prob as sampled and as scored."""
+    gaps = [
+        (row_C[: len(r.completion.ids)].cpu() - torch.tensor(r.completion.logprobs)).abs().max()
+        for r, row_C in zip(rollouts, before_BC, strict=True)
+        if not r.imitated
+    ]
+    return float(torch.stack(gaps).max()) if gaps else 0.0
 
 
 def _advantages(rollouts: Sequence[Rollout], like_BC: Tensor) -> Tensor:

@@ -127,12 +127,18 @@ def _close(found, expected) -> None:
         torch.testing.assert_close(gradient, other, rtol=1e-4, atol=2e-6 * float(other.abs().max()))
 
 
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("mask_truncated", [False, True])
-def test_micro_batches_change_neither_loss_nor_gradient(
-    policy, reference, rollouts_PG, name, mask_truncated
-):
-    settings = {"loss": name, "mask_truncated": mask_truncated, "minibatches": 2}
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"loss": name} for name in LOSSES),
+        {"loss": "grpo", "mask_truncated": True},
+        {"loss": "dapo", "mask_truncated": True},
+        {"loss": "dapo", "high_entropy_share": 0.4, "entropy_weight": 0.1},
+    ],
+    ids=lambda settings: "-".join(map(str, settings.values())),
+)
+def test_micro_batches_change_neither_loss_nor_gradient(policy, reference, rollouts_PG, settings):
+    settings = {**settings, "minibatches": 2}
     whole = _update(policy, rollouts_PG, WHOLE, reference, **settings)
     for scoring in (ALONE, SPLIT, PACKED, PACKED_SPLIT):
         _close(_update(policy, rollouts_PG, scoring, reference, **settings), whole)

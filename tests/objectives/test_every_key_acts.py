@@ -17,7 +17,7 @@ from mmrl.prompt import Prompts
 from mmrl.rollout import fill_advantages
 from mmrl.trainer import move_reference
 from mmrl.types import Completion, Rollout, Verdict
-from mmrl.update import Optimizer, Scoring, backward, minibatches
+from mmrl.update import Optimizer, Scoring, backward, backward_responses, minibatches
 
 SCORING = Scoring(temperature=1.0, max_length=8, micro_tokens=10_000, sharing="none")
 SCORES_PG = ((1.0, 0.0, 0.4), (1.0, 1.0, 1.0), (0.6, 0.0, None))
@@ -217,6 +217,46 @@ def test_groups_that_agree_leave_the_denominators_when_asked(build, prompts_P):
         [minibatch] = minibatches(build(0), None, rollouts_PG, algo, SCORING)
         counts[drop] = (minibatch.denominators.completions, minibatch.denominators.tokens)
     assert counts == {False: (9, sum(map(sum, LENGTHS_PG))), True: (6, 5 + 2 + 8 + 1 + 6 + 7)}
+
+
+def test_a_trace_of_a_teacher_is_imitated_beside_what_was_sampled(build, prompts_P):
+    """LUFFY: the gradient is that of p / (p + 0.1), and of the others what it was."""
+    algo = AlgoConfig(advantage="dr_grpo", loss="grpo")
+    policy = build(0)
+    rollouts_PG = _rollouts(prompts_P, NEWLINE)[:1]
+    fill_advantages(rollouts_PG, algo)
+    teacher = rollouts_PG[0][0]
+    teacher.imitated = True
+    teacher.completion = dataclasses.replace(teacher.completion, logprobs=())
+    [minibatch] = minibatches(policy, None, rollouts_PG, algo, SCORING)
+    found = backward(policy, minibatch, algo, SCORING)["policy/loss"]
+    logprobs_CV, targets_C = _distribution(policy, teacher)
+    p_C = logprobs_CV.gather(-1, targets_C[:, None])[:, 0].exp()
+    shaped = (p_C / (p_C + 0.1)).mean().item()
+    others = [rollout.advantage for rollout in rollouts_PG[0][1:]]
+    assert found == pytest.approx(-(shaped * teacher.advantage + sum(others)) / 3, rel=1e-4)
+    assert policy.model.lm_head.weight.grad.abs().max() > 0
+
+
+def test_reinforcement_and_imitation_share_a_step_by_weight(build, prompts_P):
+    policy, algo = build(0), AlgoConfig()
+    rollouts_PG = _rollouts(prompts_P, NEWLINE)
+    fill_advantages(rollouts_PG, algo)
+    [minibatch] = minibatches(policy, None, rollouts_PG, algo, SCORING)
+    responses_P = [rollouts_G[0].completion.ids for rollouts_G in rollouts_PG]
+    losses, parts = [], []
+    for weight in (1.0, 0.3):
+        losses.append(backward(policy, minibatch, algo, SCORING, weight=weight)["policy/loss"])
+        parts.append(_take(policy))
+    torch.testing.assert_close(parts[1], 0.3 * parts[0], rtol=1e-4, atol=1e-7)
+    assert losses[0] == losses[1]
+    for weight in (1.0, 0.7):
+        losses.append(backward_responses(policy, prompts_P, responses_P, SCORING, weight=weight))
+        parts.append(_take(policy))
+    torch.testing.assert_close(parts[3], 0.7 * parts[2], rtol=1e-4, atol=1e-7)
+    backward(policy, minibatch, algo, SCORING, weight=0.3)
+    backward_responses(policy, prompts_P, responses_P, SCORING, weight=0.7)
+    torch.testing.assert_close(_take(policy), parts[1] + parts[3], rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("forgets", [True, False])
