@@ -130,7 +130,11 @@ def build_into(
     if found.kind:
         values["on_file"] = on_file
     unfinished = target.with_name(f".{target.name}.building")
-    unfinished.mkdir(parents=True)
+    try:
+        unfinished.mkdir(parents=True)
+    except FileExistsError as error:
+        problem = "a build is going on here, or one was killed; wait for it, or remove the folder"
+        raise DataError(f"{unfinished}: {problem}") from error
     try:
         raws = found.build(unfinished, seed=seed, split=split, **values)
         numbered = (
