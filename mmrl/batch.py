@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from torch import Tensor
 from mmrl.config.schema import Sharing
 from mmrl.families import completion_positions
 from mmrl.sharing.encoder import Expansion
+from mmrl.sharing.features import join_features
 from mmrl.sharing.layout import arrange, as_mask, tokens_before
 from mmrl.types import Prompt
 
@@ -38,6 +40,9 @@ class Batch:
     """[N, T], 1 on tokens; or the layout of a packed row."""
     positions_RNT: Tensor
     media: Mapping[str, Tensor]
+    """For the encoders; empty where the prompts have features."""
+    features: Mapping[str, Tensor]
+    """What the encoders made of the media before."""
     expansion: Expansion | None
     """How rows of prompts become rows of completions before the decoder; None if they do not."""
     predictors_M: Tensor
@@ -56,6 +61,7 @@ class PromptBatch:
     mask_PT: Tensor
     positions_RPT: Tensor
     media: Mapping[str, Tensor]
+    features: Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +104,7 @@ def collate(
         mask=heads.mask,
         positions_RNT=heads.positions_RNT,
         media=heads.media,
+        features=heads.features,
         expansion=Expansion(
             ids_BT=rows.ids_NT,
             mask_BT=rows.mask,
@@ -129,7 +136,7 @@ def collate_prompts(
         ids_PT=ids_PT.to(device),
         mask_PT=mask_PT.to(device),
         positions_RPT=positions_RPT.to(device),
-        media=join_media([prompt.media for prompt in prompts_P], device),
+        **_media_of(prompts_P, device),
     )
 
 
@@ -144,6 +151,14 @@ def join_media(
         )
         for key in keys
     }
+
+
+def _media_of(
+    prompts: Sequence[Prompt], device: torch.device | str
+) -> dict[Literal["media", "features"], dict[str, Tensor]]:
+    features = [prompt.features for prompt in prompts if prompt.features]
+    raw = [prompt.media for prompt in prompts if not prompt.features]
+    return {"media": join_media(raw, device), "features": join_features(features, device)}
 
 
 def micro_batches(count: int, most: int) -> Iterator[range]:
@@ -197,7 +212,7 @@ def _packed(groups: Sequence[Group], *, pad_id: int, device: torch.device | str)
         ids_NT=torch.tensor([ids], device=device),
         mask=as_mask(segments),
         positions_RNT=torch.cat([g.positions_RT() for g in groups], dim=1)[:, None].to(device),
-        media=join_media([group.prompt.media for group in groups], device),
+        **_media_of([group.prompt for group in groups], device),
         expansion=None,
         predictors_M=torch.tensor(predictors, dtype=torch.long, device=device),
         completion_ids_BC=completion_ids_BC.to(device),
@@ -231,7 +246,7 @@ def _rows(
         ids_NT=ids_BT.to(device),
         mask=mask_BT.to(device),
         positions_RNT=positions_RBT.to(device),
-        media=join_media([prompt.media for prompt in prompts_B], device),
+        **_media_of(prompts_B, device),
         expansion=None,
         predictors_M=torch.tensor(predictors, dtype=torch.long, device=device),
         completion_ids_BC=completion_ids_BC.to(device),

@@ -24,6 +24,8 @@
 | `optim/grad_norm`          | norm of the gradient before clipping                              |
 | `media/decoded`            | media in the step's different prompts; each is decoded once       |
 | `media/processed`          | the step's different prompts; each is processed once              |
+| `media/encoded`            | those of them with media: each goes through the encoders once per |
+|                            | pass, or once per run where these are frozen                      |
 | `tokens`                   | completion tokens that training has seen since the run began      |
 """
 

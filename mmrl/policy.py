@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from mmrl.batch import Batch
 from mmrl.model import Policy
 from mmrl.sharing.encoder import decoder_sees
+from mmrl.sharing.features import features_given
 
 LOGITS_AT_ONCE = 2**26
 """Logits that exist at the same time: 256 MB in float32, 441 tokens of a vocabulary of 152,000."""
@@ -77,7 +78,11 @@ def completion_scores(
         )[None]
 
     positions = batch.positions_RNT
-    with head_becomes(policy.model, score), decoder_sees(policy.model, batch.expansion):
+    with (
+        head_becomes(policy.model, score),
+        features_given(policy, batch.ids_NT, batch.features),
+        decoder_sees(policy.model, batch.expansion),
+    ):
         scores_M3 = policy(
             input_ids=batch.ids_NT,
             attention_mask=batch.mask,

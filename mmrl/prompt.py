@@ -49,6 +49,8 @@ class Prompts:
     """Prompts that were remembered so far."""
     from_disk: int = 0
     """Prompts whose processor output was on disk so far."""
+    encoders: Callable[[Prompt], Prompt] | None = None
+    """Gives a prompt the features of its media, where the encoders are frozen."""
     warn: Callable[[str], None] = to_stderr
     _disk: DiskCache | None = None
     _fingerprint: tuple[Any, str] | None = None
@@ -78,6 +80,7 @@ class Prompts:
         return {
             "media/decoded": float(sum(len(prompt.row.media) for prompt in prompts)),
             "media/processed": float(len(prompts)),
+            "media/encoded": float(sum(bool(prompt.row.media) for prompt in prompts)),
         }
 
     def __call__(self, row: Row) -> Prompt:
@@ -87,6 +90,10 @@ class Prompts:
             DataError: as `check_row`; or a medium cannot be decoded, or tokens and features differ
             in number.
         """
+        prompt = self._prompt(row)
+        return self.encoders(prompt) if self.encoders else prompt
+
+    def _prompt(self, row: Row) -> Prompt:
         key = (row.where, row.id)
         of_step = {} if self._of_step is None else self._of_step
         kept = of_step.get(key) or self._cache.get(key)

@@ -94,6 +94,8 @@ class Prompt:
     """Rotary positions, one row per rotary axis (3 for multimodal rotary families, else 1)."""
     media_key: str
     """Hash of the encoded media and of every processor setting that shapes the tensors."""
+    features: Mapping[str, Tensor] = field(default_factory=dict)
+    """What frozen encoders made of the media; empty where they learn."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

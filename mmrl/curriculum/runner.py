@@ -19,7 +19,6 @@ from mmrl.config.schema import (
     Run,
     SelectStage,
     SftStage,
-    Sharing,
 )
 from mmrl.config.stage_order import starts_from
 from mmrl.curriculum.build import build_sampler
@@ -35,8 +34,7 @@ from mmrl.rubric import Rubric
 from mmrl.run_folder import RunFolder, create_run_folder, resume_run_folder
 from mmrl.screen import Screen
 from mmrl.seeds import derive
-from mmrl.sharing.attention import use_packed_attention
-from mmrl.sharing.choose import choose_sharing
+from mmrl.sharing.setup import set_up_sharing
 from mmrl.trackers import Trackers
 from mmrl.trainer import (
     StageRun,
@@ -46,7 +44,7 @@ from mmrl.trainer import (
     train_grpo,
     train_sft,
 )
-from mmrl.types import MediaKind, Row
+from mmrl.types import Row
 from mmrl.update import Optimizer
 
 
@@ -144,10 +142,14 @@ def _run_stage(
             save_selection(select_run, finished=True)
         return prompts
     reference = _reference(run, stage, first_weights)
-    sharing = start.state.sharing if start else _sharing(rows.train, policy, stage, prompts, screen)
-    if sharing == "packed":
-        for model in [policy.model, *([reference.model] if reference else [])]:
-            use_packed_attention(model)
+    sharing = set_up_sharing(
+        [policy, reference] if reference else [policy],
+        stage.model,
+        rows.train,
+        prompts,
+        chosen=start.state.sharing if start else None,
+        warn=screen.say,
+    )
     with (
         _rubric(stage, rows.train) as rubric,
         _heldout_rubric(stage, rows.heldout) as heldout_rubric,
@@ -255,28 +257,7 @@ def _reference(run: Run, stage: SftStage | GrpoStage, weights: Path | None) -> P
     return reference
 
 
-def _sharing(
-    rows: Sequence[Row],
-    policy: Policy,
-    stage: SftStage | GrpoStage,
-    prompts: Prompts,
-    screen: Screen,
-) -> Sharing:
-    """What the completions of a group will have in common; it is tried on the first row of every
-    mix of media.
-    """
-    mixes: dict[frozenset[MediaKind], Row] = {}
-    for row in rows:
-        mixes.setdefault(frozenset(medium.kind for medium in row.media), row)
-    choice = choose_sharing(policy, stage.model, [prompts(row) for row in mixes.values()])
-    for reason in choice.refused:
-        screen.say(f"mmrl: warning: model.sharing is {choice.sharing}, not {reason}")
-    return choice.sharing
-
-
-def _prompts(
-    kept: Prompts | None, policy: Policy, stage: AnyStage, screen: Screen
-) -> Prompts:
+def _prompts(kept: Prompts | None, policy: Policy, stage: AnyStage, screen: Screen) -> Prompts:
     """The prompts of the stage before go on to be of use where nothing that shapes them has
     changed.
     """
@@ -285,6 +266,6 @@ def _prompts(
         stage.data.system,
         policy.family,
     ):
-        kept.policy = policy
+        kept.policy, kept.encoders = policy, None
         return kept
     return Prompts(policy=policy, media=stage.media, system=stage.data.system, warn=screen.say)

@@ -14,6 +14,7 @@ from mmrl.batch import PromptBatch, collate_prompts, micro_batches
 from mmrl.config.schema import RolloutConfig
 from mmrl.model import Policy
 from mmrl.policy import allowed_logprobs, head_sees
+from mmrl.sharing.features import features_given
 from mmrl.types import Completion, Prompt
 
 
@@ -93,7 +94,10 @@ def _sample(
 
 def _prefill(policy: Policy, batch: PromptBatch, group_size: int) -> tuple[Tensor, object]:
     positions = batch.positions_RPT
-    with head_sees(policy.model, lambda hidden_PTD: hidden_PTD[:, -1:]):
+    with (
+        head_sees(policy.model, lambda hidden_PTD: hidden_PTD[:, -1:]),
+        features_given(policy, batch.ids_PT, batch.features),
+    ):
         output = policy(
             input_ids=batch.ids_PT,
             attention_mask=batch.mask_PT,

@@ -68,6 +68,10 @@ def packed_attention(
     segments = from_mask(attention_mask)
     _check(segments, dropout, kwargs.get("sliding_window"))
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    if torch.is_autocast_enabled(query.device.type):
+        # as autocast does for scaled_dot_product_attention; rotary positions came out in float32
+        low = torch.get_autocast_dtype(query.device.type)
+        query, key, value = query.to(low), key.to(low), value.to(low)
     if has_flex(query.device):
         output_BHTD = attend_row(query, key, value, segments, scale)
     else:

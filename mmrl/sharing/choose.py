@@ -14,9 +14,11 @@ from torch import Tensor
 from mmrl.batch import collate
 from mmrl.config.schema import ModelConfig, Sharing
 from mmrl.errors import ConfigError
+from mmrl.media.cache import FeatureCache
 from mmrl.model import Policy
 from mmrl.policy import completion_logprobs
 from mmrl.sharing.attention import packed_layers
+from mmrl.sharing.features import FrozenEncoders
 from mmrl.types import Prompt
 
 TOLERANCE = 1e-4
@@ -60,6 +62,22 @@ def choose_sharing(policy: Policy, config: ModelConfig, prompts: Sequence[Prompt
     return Choice("none", tuple(refused))
 
 
+def features_fault(policy: Policy, prompts: Sequence[Prompt]) -> str:
+    """Why features of frozen encoders cannot stand in for the media; empty where they can."""
+    exact = dataclasses.replace(policy, dtype=torch.float32)
+    shown = [prompt for prompt in prompts if prompt.row.media]
+    if not shown:
+        return ""
+    trial = FrozenEncoders(policy=exact, cache=FeatureCache(limit_mb=0), fingerprint="trial")
+    truth_BC = _logprobs(exact, shown, "none")
+    try:
+        found_BC = _logprobs(exact, [trial(prompt) for prompt in shown], "none")
+    except Exception as error:  # as above
+        return f"the model does not take them ({type(error).__name__}: {_first_line(error)})"
+    gap = (found_BC - truth_BC).abs().max().item()
+    return "" if gap <= TOLERANCE else f"a log-prob differs by {gap:.2g}"
+
+
 def _fault(
     policy: Policy,
     config: ModelConfig,
@@ -68,6 +86,8 @@ def _fault(
     truth_BC: Tensor,
 ) -> str | None:
     """Why the kind of sharing cannot be used; None where it can."""
+    if sharing == "packed" and policy.family.attention != "causal":
+        return f"its attention is not causal only ({policy.family.attention})"
     if sharing == "packed" and config.attention != "sdpa":
         return f"it needs model.attention=sdpa, got {config.attention}"
     try:
