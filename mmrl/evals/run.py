@@ -55,9 +55,9 @@ def run_evaluation(
     tasks = [
         load_task(benchmark, settings.tasks[benchmark.name], settings) for benchmark in benchmarks
     ]
+    engine = make_engine(settings, benchmarks, project)
     for task in tasks:
         _say_partial(task, settings, screen)
-    engine = make_engine(settings, benchmarks, project)
     try:
         return evaluate_tasks(tasks, engine, settings, report=report, screen=screen)
     finally:

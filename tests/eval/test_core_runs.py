@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import itertools
 import json
 import os
 import random
 import signal
-import time
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from mmrl.errors import DataError, RunError
+from mmrl.evals.benchmark import find_benchmark
+from mmrl.evals.engines import make_engine
 from mmrl.evals.log import SAMPLES, read_log
-from mmrl.evals.run import run_evaluation
+from mmrl.evals.questions import load_task
+from mmrl.evals.run import evaluate_tasks, run_evaluation
 from mmrl.evals.settings import read_settings
 from mmrl.project import find_project
+from mmrl.screen import Screen
 
 FIXTURES = Path(__file__).parent / "fixtures"
 VISTA, SEED = FIXTURES / "mathvista", FIXTURES / "seed_bench_r1"
@@ -60,46 +69,53 @@ def many(tmp_path):
     return [f"data={items}", f"responses={responses}", "engine=replay", "tasks=mathvista"]
 
 
-def _kill_until_done(out: Path, arguments: list[str], *, kills: int, lines: int) -> None:
-    """Run in a child that is killed each time it has logged some more, then once to the end."""
+def _in_child(work) -> int:
+    """Do the work in a child process and return how it ended, a signal as a negative number."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def _run_and_die(out: Path, arguments: list[str], answers: int) -> None:
+    """Run with an engine that kills its process, as `kill -9` does, after so many answers."""
+    settings, project = read_settings([f"out={out}", *arguments], find_project()), find_project()
+    benchmarks = [find_benchmark(name, project) for name in settings.tasks]
+    tasks = [load_task(found, settings.tasks[found.name], settings) for found in benchmarks]
+    engine = make_engine(settings, benchmarks, project)
+    left = itertools.count(answers, -1)
+
+    def answer(requests):
+        for found in engine.answer(requests):
+            if next(left) == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield found
+
+    dying = dataclasses.replace(engine, answer=answer)
+    evaluate_tasks(tasks, dying, settings, screen=Screen())
+
+
+def _kill_and_resume(tmp_path: Path, arguments: list[str], *, kills: int, most: int) -> None:
     rng = random.Random(0)
-    seen, killed = 0, 0
-    while True:
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                _run(out, *arguments)
-                code = 0
-            finally:
-                os._exit(code)
-        goal = seen + rng.randint(1, lines) if killed < kills else None
-        while os.waitpid(child, os.WNOHANG)[0] == 0:
-            seen = _count(out)
-            if goal is not None and seen >= goal:
-                os.kill(child, signal.SIGKILL)
-                os.waitpid(child, 0)
-                killed += 1
-                break
-            time.sleep(0.0005)
-        else:
-            break
-    assert killed == kills, f"it ended after {killed} kills"
-
-
-def _count(out: Path) -> int:
-    try:
-        return (out / SAMPLES).read_bytes().count(b"\n")
-    except FileNotFoundError:
-        return 0
+    _run(tmp_path / "whole", *arguments)
+    for _ in range(kills):
+        answers = rng.randint(0, most)
+        code = _in_child(partial(_run_and_die, tmp_path / "killed", arguments, answers))
+        assert code == -signal.SIGKILL
+    _run(tmp_path / "killed", *arguments)
+    assert _bytes(tmp_path / "killed") == _bytes(tmp_path / "whole")
+    keys = [line["key"] for line in _lines(tmp_path / "killed")]
+    assert len(keys) == len(set(keys))
 
 
 def test_a_replayed_run_that_is_killed_twenty_times_ends_as_one_that_never_was(tmp_path, many):
-    _run(tmp_path / "whole", *many, "samples=2")
-    _kill_until_done(tmp_path / "killed", [*many, "samples=2"], kills=20, lines=24)
-    assert _bytes(tmp_path / "killed") == _bytes(tmp_path / "whole")
-    keys = [line["key"] for line in _lines(tmp_path / "killed")]
-    assert len(keys) == len(set(keys)) == 600
+    _kill_and_resume(tmp_path, [*many, "samples=2"], kills=20, most=27)
+    assert len(_lines(tmp_path / "killed")) == 600
 
 
 HF = [
@@ -113,20 +129,25 @@ HF = [
 ]
 
 
-def _kill_hf(tmp_path, kills):
-    _run(tmp_path / "whole", *HF)
-    _kill_until_done(tmp_path / "killed", HF, kills=kills, lines=1)
-    assert _bytes(tmp_path / "killed") == _bytes(tmp_path / "whole")
-    assert len({line["key"] for line in _lines(tmp_path / "killed")}) == 30
-
-
-def test_a_run_of_a_model_that_is_killed_ends_as_one_that_never_was(tmp_path):
-    _kill_hf(tmp_path, 2)
+def test_a_run_of_a_model_that_is_killed_twenty_times_ends_as_one_that_never_was(tmp_path):
+    _kill_and_resume(tmp_path, HF, kills=20, most=1)
 
 
 @pytest.mark.slow
-def test_a_run_of_a_model_that_is_killed_twenty_times_ends_as_one_that_never_was(tmp_path):
-    _kill_hf(tmp_path, 20)
+@pytest.mark.parametrize("seed", range(3))
+def test_a_command_that_is_killed_anywhere_ends_as_one_that_never_was(tmp_path, many, seed):
+    arguments = [*many, "samples=2"]
+    _run(tmp_path / "whole", *arguments)
+    rng = random.Random(seed)
+    command = [sys.executable, "-m", "mmrl", "eval", *arguments, f"out={tmp_path / 'killed'}"]
+    for _ in range(20):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0.5, 2.0))
+        process.kill()
+        process.wait()
+    _run(tmp_path / "killed", *arguments)
+    assert _bytes(tmp_path / "killed") == _bytes(tmp_path / "whole")
 
 
 def test_two_runs_give_the_same_bytes(tmp_path, many):
