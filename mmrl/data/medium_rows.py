@@ -7,6 +7,7 @@ come out in the order of the files' names.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -19,9 +20,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from mmrl.data.engines import Engine, map_items
 from mmrl.data.folder import SourceFile, find_media, left_out
 from mmrl.errors import ConfigError, DataError, UserError
 from mmrl.media.encoded import hash_medium
+from mmrl.project import VARIABLE
 from mmrl.types import MediaKind, Medium
 
 RowFunction = Callable[..., Iterable[Mapping[str, Any]]]
@@ -37,6 +40,12 @@ FOLDER_PARAMETERS: Mapping[str, tuple[Any, Any, str]] = {
         Annotated[int | None, Field(ge=1, le=256)],
         None,
         "Files in work at a time; as many as there are cores if not given. Rows do not change.",
+    ),
+    "engine": (
+        Engine,
+        "local",
+        "Where files are worked on: `local` in threads, `processes`, or `ray` on a Ray cluster "
+        "whose machines share the folders. Rows do not change.",
     ),
     "allow_skips": (
         bool,
@@ -136,14 +145,15 @@ def rows_from_folder(
     yield from skipped
     if not files:
         raise DataError(f"in: {params['in']}: there is no {kind} in it that could be used")
-    workers = params.get("workers") or os.cpu_count() or 1
     first: dict[str, SourceFile] = {}
-
-    def make(source: SourceFile) -> Made:
-        given = {"seed": seed, "split": split, "heldout": heldout, "values": values}
-        return make_rows(rows_of, source, folder, **given)
-
-    for number, made in enumerate(_in_order(make, files, workers), start=1):
+    given = {"seed": seed, "split": split, "heldout": heldout, "values": values}
+    engine, workers = params.get("engine", "local"), params.get("workers")
+    if engine == "local":
+        make = functools.partial(make_rows, rows_of, folder=folder, **given)
+        done = _in_order(make, files, workers or os.cpu_count() or 1)
+    else:
+        done = _elsewhere(rows_of.__name__, files, folder, engine, workers, given)
+    for number, made in enumerate(done, start=1):
         twin = first.setdefault(made.digest, made.source) if made.digest else made.source
         if made.error is not None:
             yield made.error
@@ -153,6 +163,69 @@ def rows_from_folder(
             yield from made.rows
         if on_file:
             on_file(number, len(files))
+
+
+def make_item(
+    item: Mapping[str, Any], *, pipeline: str, project: str | None, folder: str, **given: Any
+) -> dict[str, Any]:
+    """Make the rows of one file in another process, where what comes and goes is JSON and bytes.
+
+    Args:
+        item: `path` and `peers` as bytes, `name` and `kind`.
+        pipeline: The name of the pipeline.
+        project: The project that has it.
+        folder: Where media are written.
+        given: As for `make_rows`.
+    """
+    source = SourceFile(
+        kind=item["kind"],
+        path=Path(os.fsdecode(item["path"])),
+        name=item["name"],
+        peers=tuple(Path(os.fsdecode(path)) for path in item["peers"]),
+    )
+    made = make_rows(_row_function(pipeline, project), source, Path(folder), **given)
+    error = None if made.error is None else str(made.error)
+    return {"digest": made.digest, "rows": list(made.rows), "error": error}
+
+
+@functools.cache
+def _row_function(pipeline: str, project: str | None) -> RowFunction:
+    from mmrl.data.pipelines import find_pipeline
+
+    found = find_pipeline(pipeline, Path(project) if project else None).rows_of
+    assert found is not None  # only pipelines with a row function come here
+    return found
+
+
+def _elsewhere(
+    pipeline: str,
+    files: Sequence[SourceFile],
+    folder: Path,
+    engine: Engine,
+    workers: int | None,
+    given: Mapping[str, Any],
+) -> Iterator[Made]:
+    """Make the rows of every file in other processes; they come in the order of the files."""
+    items = (
+        {
+            "kind": source.kind,
+            "path": os.fsencode(source.path.absolute()),
+            "name": source.name,
+            "peers": [os.fsencode(path.absolute()) for path in source.peers],
+        }
+        for source in files
+    )
+    make = functools.partial(
+        make_item,
+        pipeline=pipeline,
+        project=os.environ.get(VARIABLE),
+        folder=str(folder.absolute()),
+        **given,
+    )
+    made = map_items(make, items, engine=engine, workers=workers)
+    for source, found in zip(files, made, strict=True):
+        error = None if found["error"] is None else DataError(found["error"])
+        yield Made(source=source, digest=found["digest"], rows=tuple(found["rows"]), error=error)
 
 
 def _is_held_out(digest: str, heldout: float) -> bool:

@@ -119,4 +119,7 @@ def _high_byte(image: Image) -> Image:
 
 
 def _brief(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = str(error)
+    if not said or " object at 0x" in said:  # an address in memory tells nobody anything
+        return type(error).__name__
+    return f"{type(error).__name__}: {said}"

@@ -237,6 +237,23 @@ def test_the_same_folder_and_seed_give_the_same_bytes_however_many_work(pictures
     assert set(one) != set(other)
 
 
+def test_worker_processes_give_the_same_bytes_and_the_same_lines(pictures, tmp_path, mmrl):
+    spoil(pictures)
+    said = []
+    for engine in ("local", "processes"):
+        out = tmp_path / engine / "rows.jsonl"
+        more = ("workers=2", f"engine={engine}")
+        code, _, err = mmrl("build", "contrastive", f"in={pictures}", f"out={out}", *more)
+        assert code == 2
+        files = sorted(path for path in out.parent.rglob("*") if path.is_file())
+        assert len(files) > 5
+        bytes_of = {path.name: path.read_bytes() for path in files if "manifest" not in path.name}
+        said.append((err, bytes_of))
+    assert said[0][0] == said[1][0]
+    assert said[0][1].keys() == said[1][1].keys()
+    assert said[0][1] == said[1][1]
+
+
 def test_rows_depend_on_a_files_bytes_and_not_on_its_name(pictures, tmp_path):
     before = built(pictures, tmp_path / "1", name="jigsaw")
     (pictures / "a.png").rename(pictures / "z.png")
