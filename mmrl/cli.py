@@ -16,6 +16,7 @@ from mmrl.errors import UserError
 COMMANDS = {
     "train": ("mmrl.commands.train:train", "Train a stage or a curriculum."),
     "data": ("mmrl.commands.data:data", "Build rows and check them."),
+    "mixture": ("mmrl.commands.mixture:mixture", "Find the mixture of sources that trains best."),
     "rewards": ("mmrl.commands.rewards:rewards", "List verifiers, try them, score a file."),
     "eval": ("mmrl.commands.eval:eval_", "Score a model, or stored responses, on benchmarks."),
     "bench": ("mmrl.commands.bench:bench", "Measure parts of mmrl on this machine."),
