@@ -113,7 +113,10 @@ def relative(answer: Any, gold: str) -> float:
     numbers = [one for one in (value, right) if isinstance(one, int | float)]
     if len(numbers) < 2 or not right:
         return 0.0
-    return max(0.0, 1.0 - abs((value - right) / right))
+    try:
+        return max(0.0, 1.0 - abs((value - right) / right))
+    except OverflowError:
+        return 0.0
 
 
 def positive_integer(answer: Any, gold: str) -> float:
@@ -224,6 +227,8 @@ def as_set(value: Any) -> set[Any]:
 def _frozen(value: Any) -> Any:
     if isinstance(value, dict):
         return frozenset((key, _frozen(one)) for key, one in value.items())
+    if isinstance(value, set):
+        return frozenset(value)
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else value
 
 

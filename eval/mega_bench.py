@@ -107,13 +107,13 @@ def score(item: Item, response: Response, mode: str) -> Score:
     if values is None:
         return unanswered(answer=text[-200:])
     info = _metric_info(item.fields)
-    credits = {
+    scores = {
         field: METRICS[info["field_score_function"][field]](values.get(field, ""), as_text(gold))
         for field, gold in item.answer.items()
         if field in info["field_score_function"]
     }
-    credit = _aggregated(credits, info["aggregation"])
-    shown = as_text({field: as_text(value)[:100] for field, value in values.items()})[:300]
+    credit = _aggregated(scores, info["aggregation"])
+    shown = as_text({field: str(value)[:100] for field, value in values.items()})[:300]
     return judged(credit == 1.0, answer=text[-200:], normalised=shown, how="fields", value=credit)
 
 
@@ -128,9 +128,9 @@ def _fields(item: Item, text: str, *, strict: bool) -> Mapping[str, Any] | None:
     return None if strict else dict.fromkeys(item.answer, text)
 
 
-def _aggregated(credits: Mapping[str, float], aggregation: Mapping[str, Any]) -> float:
+def _aggregated(scores: Mapping[str, float], aggregation: Mapping[str, Any]) -> float:
     """Return the weighted mean or the least of the fields that count."""
-    counted = {field: credit for field, credit in credits.items() if credit >= 0}
+    counted = {field: credit for field, credit in scores.items() if credit >= 0}
     if not counted:
         return 0.0
     if aggregation["function"] == "min":
