@@ -11,7 +11,9 @@ import click
 
 from mmrl.commands.data_build import build
 from mmrl.commands.data_convert import convert
+from mmrl.commands.data_mix import mix
 from mmrl.commands.data_select import select
+from mmrl.commands.data_split import split
 from mmrl.commands.nested import nested
 from mmrl.config.check import check as check_values
 from mmrl.config.check import lines
@@ -32,6 +34,8 @@ def data() -> None:
 data.add_command(build)
 data.add_command(select)
 data.add_command(convert)
+data.add_command(mix)
+data.add_command(split)
 
 
 @data.command()

@@ -83,7 +83,7 @@ def dataset_from_rows(path: str | Path, *, cache: str | Path | None = None) -> d
 
     metadata = parquet.read_schema(path).metadata or {}
     as_json = json.loads(metadata.get(JSON_COLUMNS, b"[]"))
-    place = {"cache_dir": str(cache)} if cache else {}
+    place: dict[str, Any] = {"cache_dir": str(cache)} if cache else {}
     loaded: Any = datasets.Dataset.from_parquet(str(path), **place)
     if not as_json:
         return loaded
