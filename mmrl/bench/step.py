@@ -8,8 +8,8 @@ import gc
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, Literal
@@ -22,7 +22,8 @@ from mmrl.bench.shapes import FAMILY, SHAPES, save_shape
 from mmrl.bench.task import Workload, make_completions, make_rows
 from mmrl.config.schema import ModelConfig, Sharing
 from mmrl.errors import ConfigError
-from mmrl.model import load_policy
+from mmrl.evals.models import resolve_model
+from mmrl.model import Policy, load_policy, save_policy
 from mmrl.sharing.attention import use_packed_attention
 
 Against = Literal["trl", "none", "encoder"]
@@ -43,6 +44,7 @@ def measure_step(
     workload: Workload,
     *,
     against: Against,
+    project: Path | None = None,
     rounds: int = 3,
     dtype: Literal["float32", "bfloat16"] = "float32",
     threads: int | None = None,
@@ -54,53 +56,74 @@ def measure_step(
     Raises:
         ConfigError: the model's name or the lengths cannot be measured.
     """
-    if model not in SHAPES:
-        raise ConfigError(f"--model: {model!r} is not known; one of {', '.join(SHAPES)}")
     if threads is not None:
         torch.set_num_threads(threads)
     _hush()
     with tempfile.TemporaryDirectory() as folder:
-        checkpoint = Path(folder)
-        save_shape(model, checkpoint, seed=0)
-        ours, other = _sides(checkpoint, workload, against, dtype, threads, micro_tokens)
-        for side in (ours, other):
-            side.step()
-        times: dict[str, list[Times]] = {ours.name: [], other.name: []}
-        peaks: dict[str, list[int]] = {ours.name: [], other.name: []}
-        found: dict[str, dict[str, Tensor]] = {}
-        for number in range(rounds):
-            for side in (ours, other) if number % 2 == 0 else (other, ours):
-                before = _start_peak()
-                seconds, found[side.name] = side.step()
-                peaks[side.name].append(_peak() - before)
-                times[side.name].append(seconds)
-            on_round(number + 1)
-        seconds = {
-            name: {phase: median(getattr(t, phase) for t in runs) for phase in PHASES}
-            for name, runs in times.items()
-        }
-        return {
-            "model": model,
-            "workload": {
-                "prompts": workload.prompts,
-                "prompt_tokens": workload.prompt_tokens,
-                "completion_tokens": workload.completion_tokens,
-                "group_size": workload.group_size,
-            },
-            "against": other.name,
-            "dtype": dtype,
-            "device": "cuda" if torch.cuda.is_available() else "cpu",
-            "threads": torch.get_num_threads(),
-            "rounds": rounds,
-            "ratio": {
-                phase: seconds[other.name][phase] / seconds[ours.name][phase] for phase in PHASES
-            },
-            "token_bound": workload.token_bound,
-            "max_logprob_diff": float((ours.logprobs() - other.logprobs()).abs().max()),
-            "max_grad_rel_diff": largest_difference(found[ours.name], found[other.name]),
-            "peak_memory": {name: median(values) for name, values in peaks.items()},
-            "seconds": seconds,
-        }
+        config = _model(model, Path(folder), project, {"dtype": dtype, "threads": threads})
+        policy = load_policy(config, seed=0)
+        use_packed_attention(policy.model)
+        # TRL takes no media token out of the distribution, so neither do we for the comparison
+        bare = replace(policy, banned_ids=())
+        rows = make_rows(policy, workload)
+        completions_PG = make_completions(policy, workload, seed=0)
+
+        def with_sharing(name: str, sharing: Sharing) -> Side:
+            side = Ours(
+                policy=bare,
+                rows=rows,
+                completions_PG=completions_PG,
+                workload=workload,
+                sharing=sharing,
+                micro_tokens=micro_tokens,
+            )
+            return Side(name=name, step=side.step, logprobs=side.logprobs)
+
+        ours = with_sharing("mmrl", "packed")
+        if against == "trl":
+            from mmrl.bench.theirs import Theirs
+
+            checkpoint = _on_disk(config, policy, Path(folder))
+            theirs = Theirs(checkpoint, rows, completions_PG, workload, dtype=config.dtype)
+            other = Side(name="trl", step=theirs.step, logprobs=theirs.logprobs)
+        else:
+            other = with_sharing(against, against)
+        report = {"model": model, "workload": asdict(workload), "against": other.name}
+        report |= {"dtype": config.dtype, "device": str(policy.device.type), "rounds": rounds}
+        return report | _compare(ours, other, workload, rounds, on_round)
+
+
+def _compare(
+    ours: Side, other: Side, workload: Workload, rounds: int, on_round: Callable[[int], None]
+) -> dict[str, Any]:
+    """Warm both up, then let them take turns, and change who goes first."""
+    for side in (ours, other):
+        side.step()
+    times: dict[str, list[Times]] = {ours.name: [], other.name: []}
+    peaks: dict[str, list[int]] = {ours.name: [], other.name: []}
+    found: dict[str, dict[str, Tensor]] = {}
+    for number in range(rounds):
+        for side in (ours, other) if number % 2 == 0 else (other, ours):
+            before = _start_peak()
+            took, found[side.name] = side.step()
+            peaks[side.name].append(_peak() - before)
+            times[side.name].append(took)
+        on_round(number + 1)
+    seconds = {
+        name: {phase: median(getattr(t, phase) for t in runs) for phase in PHASES}
+        for name, runs in times.items()
+    }
+    return {
+        "threads": torch.get_num_threads(),
+        "ratio": {
+            phase: seconds[other.name][phase] / seconds[ours.name][phase] for phase in PHASES
+        },
+        "token_bound": workload.token_bound,
+        "max_logprob_diff": float((ours.logprobs() - other.logprobs()).abs().max()),
+        "max_grad_rel_diff": largest_difference(found[ours.name], found[other.name]),
+        "peak_memory": {name: median(values) for name, values in peaks.items()},
+        "seconds": seconds,
+    }
 
 
 def largest_difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
@@ -119,39 +142,22 @@ def largest_difference(found: dict[str, Tensor], expected: dict[str, Tensor]) ->
     )
 
 
-def _sides(
-    checkpoint: Path,
-    workload: Workload,
-    against: Against,
-    dtype: Literal["float32", "bfloat16"],
-    threads: int | None,
-    micro_tokens: int,
-) -> tuple[Side, Side]:
-    config = ModelConfig(family=FAMILY, path=str(checkpoint), dtype=dtype, threads=threads)
-    policy = load_policy(config, seed=0)
-    use_packed_attention(policy.model)
-    rows = make_rows(policy, workload)
-    completions_PG = make_completions(policy, workload, seed=0)
-    # TRL takes no media token out of the distribution, so neither do we for the comparison
-    bare = replace(policy, banned_ids=())
+def _model(name: str, folder: Path, project: Path | None, keys: Mapping[str, Any]) -> ModelConfig:
+    if name in SHAPES:
+        save_shape(name, folder, seed=0)
+        return ModelConfig(family=FAMILY, path=str(folder), **keys)
+    if project is None:
+        raise ConfigError(f"--model: {name!r} is none of {', '.join(SHAPES)}")
+    given = {key: value for key, value in keys.items() if value is not None}
+    return resolve_model(name, given, project)
 
-    def ours(name: str, sharing: Sharing) -> Side:
-        side = Ours(
-            policy=bare,
-            rows=rows,
-            completions_PG=completions_PG,
-            workload=workload,
-            sharing=sharing,
-            micro_tokens=micro_tokens,
-        )
-        return Side(name=name, step=side.step, logprobs=side.logprobs)
 
-    if against != "trl":
-        return ours("mmrl", "packed"), ours(against, against)
-    from mmrl.bench.theirs import Theirs
-
-    theirs = Theirs(checkpoint, rows, completions_PG, workload, dtype=dtype)
-    return ours("mmrl", "packed"), Side(name="trl", step=theirs.step, logprobs=theirs.logprobs)
+def _on_disk(config: ModelConfig, policy: Policy, folder: Path) -> Path:
+    """Where TRL can load the same weights from."""
+    if config.path is None:
+        save_policy(policy, folder)
+        return folder
+    return Path(config.path)
 
 
 def _hush() -> None:

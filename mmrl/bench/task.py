@@ -57,7 +57,14 @@ def make_rows(policy: Policy, workload: Workload) -> list[Row]:
     wide = room // high
     # every ' a' is one token of the tokenizer
     text = " a" * (room - high * wide)
-    return [_row(number, high, wide, text) for number in range(workload.prompts)]
+    rows = [_row(number, high, wide, text) for number in range(workload.prompts)]
+    found = len(Prompts(policy=policy, media=MEDIA)(rows[0]).ids)
+    if found != workload.prompt_tokens:
+        raise ConfigError(
+            f"--prompt-tokens: a prompt of {workload.prompt_tokens} came out as {found} tokens; "
+            f"pictures of this family are not one token per {PATCH} x {PATCH} pixels"
+        )
+    return rows
 
 
 def make_completions(policy: Policy, workload: Workload, *, seed: int) -> list[list[Completion]]:

@@ -7,12 +7,17 @@ from typing import Any
 
 import click
 
+from mmrl.project import find_project
+
 _NAMES = {"rollout": "rollout", "scoring_backward": "scoring + backward", "step": "whole step"}
 
 
 @click.command()
 @click.option(
-    "--model", default="small", show_default=True, help="tiny, small, 3b or 7b: random weights."
+    "--model",
+    default="small",
+    show_default=True,
+    help="tiny, small, 3b or 7b (random weights), a file of configs/model/, or a checkpoint.",
 )
 @click.option("--prompts", type=click.IntRange(1), default=2, show_default=True)
 @click.option("--prompt-tokens", type=click.IntRange(1), default=432, show_default=True)
@@ -30,7 +35,9 @@ _NAMES = {"rollout": "rollout", "scoring_backward": "scoring + backward", "step"
 @click.option("--threads", type=click.IntRange(1), help="CPU threads; all cores if not given.")
 @click.option("--micro-tokens", type=click.IntRange(1), default=65_536, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as one JSON object.")
+@click.pass_context
 def step(
+    ctx: click.Context,
     model: str,
     prompts: int,
     prompt_tokens: int,
@@ -58,6 +65,7 @@ def step(
     report = measure_step(
         model,
         workload,
+        project=find_project(ctx.find_root().obj),
         rounds=rounds,
         on_round=lambda number: click.echo(f"round {number} of {rounds}", err=True),
         **options,
