@@ -370,6 +370,30 @@ def test_frames_are_shrunk_while_they_are_decoded(decoder, tmp_path):
     assert decode_video(medium, config, "", shorter_side=200).frames_THWC.shape[1:3] == (120, 160)
 
 
+@pytest.mark.parametrize("container_name", ["mp4", "mkv", "avi"])
+def test_frames_are_the_same_whether_the_others_are_decoded_or_not(container_name, tmp_path):
+    import av
+
+    path = tmp_path / f"a.{container_name}"
+    rng = np.random.default_rng(0)
+    wide = cv2.resize(rng.integers(0, 256, (9, 30, 3), dtype=np.uint8), (400, 64))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.options = {"preset": "medium", "bf": "3", "g": "40"}
+        for index in range(120):
+            frame = np.ascontiguousarray(wide[:, 2 * index : 2 * index + 96])
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+    medium = Medium(kind="video", source=path)
+    config = MediaConfig(video_fps=3, video_decoder="pyav")
+    sparse = decode_video(medium, config, "", shorter_side=64)
+    whole = decode_video(medium, config, "")
+    assert sparse.indices == whole.indices
+    assert np.array_equal(sparse.frames_THWC, whole.frames_THWC)
+    assert len(whole.indices) == 14
+
+
 def test_a_build_that_is_stopped_leaves_nothing_behind(pictures, tmp_path):
     out = tmp_path / "made"
     code = (
