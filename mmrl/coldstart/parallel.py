@@ -24,13 +24,13 @@ def side_by_side(
         concurrency: Most threads.
         advance: Called from this thread with how many are done.
     """
-    with ThreadPoolExecutor(concurrency) as pool:
+    pool = ThreadPoolExecutor(concurrency)
+    try:
         futures = [pool.submit(do, thing) for thing in things]
-        try:
-            for done, future in enumerate(as_completed(futures), start=1):
-                future.result()
-                advance(done)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        for done, future in enumerate(as_completed(futures), start=1):
+            future.result()
+            advance(done)
+    finally:
+        # after an exception nobody waits here for what the others are doing
+        pool.shutdown(wait=False, cancel_futures=True)
     return [future.result() for future in futures]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +44,7 @@ def build_cold_start(arguments: Sequence[str], project: Path, *, allow_skips: bo
     check_out(out, chain, source)
     out.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
-    with show() as on_progress:
+    with leaving_at_once(), show() as on_progress:
         result = run_chain(
             chain, rows, cache=reply_folder(chain.config.cache), on_progress=on_progress
         )
@@ -58,6 +60,17 @@ def build_cold_start(arguments: Sequence[str], project: Path, *, allow_skips: bo
         again = "give the same command again to ask for them"
         click.echo(f"mmrl: {unanswered} rows got no answer; {again}", err=True)
     return 2 if unanswered and not allow_skips else 0
+
+
+@contextmanager
+def leaving_at_once() -> Iterator[None]:
+    """Let Ctrl-C end the process without waiting for requests under way; replies are on disk."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        click.echo("mmrl: stopped; what was answered is kept", err=True)
+        sys.stderr.flush()
+        os._exit(130)
 
 
 def reply_folder(given: Path | None) -> Path:

@@ -90,7 +90,7 @@ def _decisive(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 def _score(config: Any, rows: Sequence[Any]) -> tuple[Any, Mapping[str, Any]]:
     from mmrl.coldstart.screen import show
-    from mmrl.commands.cold_start import reply_folder
+    from mmrl.commands.cold_start import leaving_at_once, reply_folder
     from mmrl.progress import progress
     from mmrl.selection.config import GainRlConfig, LimConfig, PassRateConfig
 
@@ -106,7 +106,7 @@ def _score(config: Any, rows: Sequence[Any]) -> tuple[Any, Mapping[str, Any]]:
             return score_angles(rows, config, cache, on_row), {}
     from mmrl.selection.asking import score_pass_rates, score_searches
 
-    with show() as on_progress:
+    with leaving_at_once(), show() as on_progress:
         if isinstance(config, PassRateConfig):
             outcomes, staff = score_pass_rates(rows, config, cache, on_progress)
         else:

@@ -63,7 +63,7 @@ def reward_curves(
         visits: From `read_visits`.
         ids: The rows.
         steps_per_epoch: Where epochs end. None counts each visit as an epoch, up to the number of
-            visits that at least half of the rows have had.
+            visits that at least half of the visited rows have had.
     """
     if steps_per_epoch is None:
         counts = [len(visits[row]) for row in ids if row in visits]

@@ -97,6 +97,7 @@ class Chat:
         self._asking: weakref.WeakValueDictionary[str, _Turn] = weakref.WeakValueDictionary()
         self._pace = Pace(endpoint.per_minute, endpoint.tokens_per_minute)
         self._client: httpx.Client | None = None
+        self._closed = threading.Event()
 
     def reply(self, messages: Sequence[Mapping[str, Any]], **sampling: Any) -> str:
         """Return the text that the model answers; see `ask`."""
@@ -129,7 +130,8 @@ class Chat:
             return reply
 
     def close(self) -> None:
-        """Close the connections."""
+        """Close the connections; who still waits for another attempt gives up."""
+        self._closed.set()
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -149,7 +151,9 @@ class Chat:
             return min(LONGEST_WAIT_S, max(asked, backoff(state)))
 
         attempts = tenacity.Retrying(
-            stop=tenacity.stop_after_attempt(self.endpoint.attempts),
+            stop=tenacity.stop_after_attempt(self.endpoint.attempts)
+            | tenacity.stop_when_event_set(self._closed),
+            sleep=tenacity.sleep_using_event(self._closed),
             retry=tenacity.retry_if_exception_type(_Passing),
             wait=wait,
             reraise=True,
