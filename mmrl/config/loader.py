@@ -173,8 +173,9 @@ def _validate(
             valid[name] = found
     run, wrong = check(Run, {**values, "stages": valid})
     if mistakes:
-        wrong = [mistake for mistake in wrong if mistake.path[:1] != ("stages",)]
-    mistakes += lines(wrong, ".".join, tree.origin)
+        # a stage that is not valid is missing from the run, which is then not valid either
+        wrong = [mistake for mistake in wrong if mistake.path and mistake.path[0] != "stages"]
+    mistakes += lines(wrong, ".".join, lambda path: tree.origin(path) if path else "")
     if mistakes or run is None:
         raise ConfigError("\n".join(dict.fromkeys(mistakes)))
     return run

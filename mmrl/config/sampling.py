@@ -34,13 +34,14 @@ class SelfPacedSampling(Section):
     """Rows at random among the easiest ones; the share that is open grows (self-paced learning)."""
 
     kind: Literal["self_paced"]
-    open: Schedule = Schedule.of({0.0: 0.25, 0.25: 0.5, 0.5: 0.75, 0.75: 1.0})
+    open: float | Schedule = Schedule.of({0.0: 0.25, 0.25: 0.5, 0.5: 0.75, 0.75: 1.0})
     """The share of the rows, easiest first, by the share of the stage that is done."""
 
     @model_validator(mode="after")
     def _shares(self) -> SelfPacedSampling:
-        if not all(0 < share <= 1 for share in self.open.values):
-            raise ValueError(f"open: shares are more than 0 and at most 1, got {self.open.given()}")
+        share = Schedule.of(self.open)
+        if not all(0 < value <= 1 for value in share.values):
+            raise ValueError(f"open: shares are more than 0 and at most 1, got {share.given()}")
         return self
 
 

@@ -99,7 +99,7 @@ def _build_one(
     if isinstance(sampling, EasyToHardSampling):
         return easy_to_hard(rows, seed=seed, then_by=sampling.then_by, levels=sampling.levels)
     if isinstance(sampling, SelfPacedSampling):
-        return SelfPacedSampler(rows, seed=seed, share=sampling.open)
+        return SelfPacedSampler(rows, seed=seed, share=Schedule.of(sampling.open))
     if isinstance(sampling, WindowSampling):
         return WindowSampler(
             len(rows),
