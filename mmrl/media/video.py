@@ -63,7 +63,8 @@ class _Track:
     times: list[Fraction]
     """The moment of each frame in seconds, the first one at 0."""
     stamps: list[int]
-    """The same in the file's own ticks; empty where the file does not say them for every frame."""
+    """The same in the file's own ticks; empty where the file does not say them of every frame (an
+    AVI gives the order of decoding)."""
     duration: Fraction
 
 
@@ -156,7 +157,7 @@ def _probe(medium: Medium, container_name: str, config: MediaConfig, row_id: str
         container_name=container_name,
         is_seekable=is_seekable,
         times=times,
-        stamps=stamps if len(stamps) == len(times) else [],
+        stamps=stamps if container_name in INDEXED and len(stamps) == len(times) else [],
         duration=duration,
     )
 
