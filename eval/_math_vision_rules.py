@@ -121,10 +121,25 @@ def _strip(text: str) -> str:
         parts = text.split(sign)
         text = parts[-1] if len(parts) == 2 else text
     text = re.sub(r"\\sqrt([^{])", r"\\sqrt{\1}", text).replace(" ", "")
+    text = _braced_fractions(text) if "sqrt" in text else text
     if text == "0.5":
         return "\\frac{1}{2}"
     above, slash, below = text.partition("/")
     return f"\\frac{{{above}}}{{{below}}}" if slash and _whole(above) and _whole(below) else text
+
+
+def _braced_fractions(text: str) -> str:
+    """Return `\\frac12` as `\\frac{1}{2}`; a fraction that is cut short leaves all as it is."""
+    first, *pieces = text.split("\\frac")
+    for piece in pieces:
+        if piece.startswith("{"):
+            first += f"\\frac{piece}"
+        elif len(piece) < 2:
+            return text
+        else:
+            below = piece[1:] if piece[1] == "{" else f"{{{piece[1]}}}{piece[2:]}"
+            first += f"\\frac{{{piece[0]}}}{below}"
+    return first
 
 
 def _rounded_tuple(text: str) -> str:
