@@ -97,7 +97,7 @@ def split_line(line: Record) -> tuple[dict[str, Any], Response]:
     response = Response(
         text="" if text is None else str(text),
         stop={"length": "length", "eos": "eos", "stop": "eos"}.get(str(stop)),  # type: ignore[arg-type]
-        extraction=str(line["extraction"]) if "extraction" in line else None,
+        extraction=None if line.get("extraction") is None else str(line["extraction"]),
         coordinates=line.get("coordinates"),
         sizes=tuple((int(width), int(height)) for width, height in line.get("sizes") or ()),
     )
