@@ -52,6 +52,8 @@ class RunState:
     unjudged: int
     sharing: Sharing
     """As it was chosen when the stage began."""
+    imitation: dict[str, Any] | None = None
+    """The weight of imitation, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -20,6 +20,7 @@
 | `policy/clip_frac`         | share of tokens whose ratio was clipped                           |
 | `policy/ratio_max`         | the largest ratio                                                 |
 | `empg/lines`               | mean lines of a completion; also the least and largest entropy    |
+| `imitation/weight`         | weight of imitation beside reinforcement; also its `loss`, `gain` |
 | `optim/lr`                 | learning rate                                                     |
 | `optim/grad_norm`          | norm of the gradient before clipping                              |
 | `media/decoded`            | media in the step's different prompts; each is decoded once       |

@@ -23,6 +23,8 @@ from mmrl.evaluate import Evaluation, evaluate
 from mmrl.metrics import check_judged, describe
 from mmrl.model import Policy
 from mmrl.objectives.empg import modulate_advantages
+from mmrl.objectives.imitation import ImitationWeight
+from mmrl.objectives.mixed import backward_mixed, response_ids
 from mmrl.objectives.reference import reset_reference
 from mmrl.prompt import Prompts
 from mmrl.rollout import as_record, fill_advantages, judge
@@ -31,11 +33,11 @@ from mmrl.run_folder import RunFolder
 from mmrl.screen import Bar, Screen
 from mmrl.seeds import derive
 from mmrl.trackers import Trackers
-from mmrl.types import Rollout, Row
+from mmrl.types import Prompt, Rollout, Row
 from mmrl.update import (
     Optimizer,
     Scoring,
-    backward,
+    learning_rate,
     mean_metrics,
     minibatches,
     update_from_responses,
@@ -62,6 +64,8 @@ class StageRun:
     heldout: list[Row]
     sampler: Sampler
     stop: StopRules
+    imitation: ImitationWeight | None
+    """What imitation weighs beside reinforcement; None where nothing is imitated."""
     folder: RunFolder
     screen: Screen
     trackers: Trackers
@@ -120,7 +124,15 @@ def train_grpo(run: StageRun, stage: GrpoStage) -> None:
             for minibatch in minibatches(
                 run.policy, run.reference, rollouts_PG, stage.algo, scoring
             ):
-                losses = backward(run.policy, minibatch, stage.algo, scoring)
+                losses = backward_mixed(
+                    run.policy,
+                    minibatch,
+                    stage.algo,
+                    scoring,
+                    mix=run.imitation,
+                    validation=() if steps else validation_prompts(run, stage),
+                    lr=learning_rate(stage.optim, run.step),
+                )
                 steps.append(losses | run.optimizer.step(run.step))
             move_reference(run, stage)
             run.clock.lap("update_s")
@@ -131,7 +143,6 @@ def train_grpo(run: StageRun, stage: GrpoStage) -> None:
 
 def train_sft(run: StageRun, stage: SftStage) -> None:
     """Train on gold responses until the stage's last step; the loss counts response tokens only."""
-    tokenizer = run.policy.processor.tokenizer
     scoring = Scoring(
         temperature=1.0,
         max_length=stage.rollout.max_new_tokens,
@@ -144,13 +155,7 @@ def train_sft(run: StageRun, stage: SftStage) -> None:
             places = run.sampler.take(stage.optim.batch_size, run.progress)
             rows = [run.rows[place] for place in places]
             prompts_B = [run.prompts(row) for row in rows]
-            responses_B = [
-                [
-                    *tokenizer(row.response, add_special_tokens=False).input_ids,
-                    tokenizer.eos_token_id,
-                ]
-                for row in rows
-            ]
+            responses_B = [response_ids(run.policy, row) for row in rows]
             run.clock.lap("prompts_s")
             metrics = update_from_responses(
                 run.policy, run.optimizer, prompts_B, responses_B, scoring, step=run.step
@@ -166,6 +171,14 @@ def begin_step(run: StageRun) -> int:
     run.prompts.begin_step()
     torch.manual_seed(derive(run.seed, run.name, run.step, "step"))
     return derive(run.seed, run.name, run.step, "sample")
+
+
+def validation_prompts(run: StageRun, stage: GrpoStage) -> list[Prompt]:
+    """The held-out prompts by which the gain of imitation is measured, when it is time."""
+    adapt = stage.algo.imitation.adapt if stage.algo.imitation else None
+    if adapt is None or not adapt.gain_every or run.step % adapt.gain_every:
+        return []
+    return [run.prompts(row) for row in run.heldout[: stage.eval.batch_size]]
 
 
 def move_reference(run: StageRun, stage: GrpoStage) -> None:
@@ -272,6 +285,7 @@ def save(run: StageRun, *, finished: bool) -> None:
         rollouts=run.rollouts,
         unjudged=run.unjudged,
         sharing=run.sharing,
+        imitation=run.imitation.state_dict() if run.imitation else None,
     )
     folder = run.folder.path / "checkpoints"
     resets = isinstance(run.stage, GrpoStage) and run.stage.algo.reference_reset is not None

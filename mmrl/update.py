@@ -102,6 +102,8 @@ class Minibatch:
     reference: tuple[Tensor, ...] | None
     """Statistics [3, C] under the reference; None where there is none."""
     denominators: Denominators
+    prompts: tuple[Prompt, ...]
+    """Of all its groups, also of those that do not teach."""
 
 
 def minibatches(
@@ -140,6 +142,7 @@ def minibatches(
                 else score_rollouts(policy, taught, scoring, vocabulary_mean=rover),
                 reference=None if reference is None else score_rollouts(reference, taught, scoring),
                 denominators=denominators,
+                prompts=tuple({id(r.prompt): r.prompt for r in part}.values()),
             )
         )
     return steps * algo.epochs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Sized
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -32,6 +33,41 @@ class EmpgConfig(Section):
     """How fast the bonus falls with the next line's entropy (k')."""
     clarity_weight: float = Field(default=0.05, ge=0)
     """What the bonus weighs (zeta)."""
+
+
+class AdaptConfig(Section):
+    """The weight of imitation rises where imitation helps held-out responses, and where the
+    policy's entropy is below its target; rates and bounds are AMFT's.
+    """
+
+    target_entropy: float | None = Field(default=None, ge=0)
+    """Mean entropy per token to hold; that of the stage's first step unless given."""
+    entropy_rate: float = Field(default=5e-4, ge=0)
+    gain_rate: float = Field(default=1e-4, ge=0)
+    gain_every: int = Field(default=20, ge=0)
+    """Steps between measurements of the gain, by the responses of data.heldout (as many as
+    eval.batch_size); 0 is never. Each costs a pass over them and three gradients at a time."""
+    low: float = Field(default=0.05, ge=0, le=1)
+    high: float = Field(default=0.95, ge=0, le=1)
+
+
+class ImitationConfig(Section):
+    """Gold responses of the step's rows are imitated beside the reinforcement: (1 - w) RL + w SFT
+    (AMFT, arXiv 2508.06944).
+    """
+
+    weight: float = Field(default=0.5, ge=0, le=1)
+    """w; where it adapts, at the start."""
+    adapt: AdaptConfig | None = None
+
+    @model_validator(mode="after")
+    def _bounds(self) -> ImitationConfig:
+        if self.adapt and not self.adapt.low <= self.weight <= self.adapt.high:
+            raise ValueError(
+                f"weight ({self.weight:g}) is not between adapt.low ({self.adapt.low:g}) and "
+                f"adapt.high ({self.adapt.high:g})"
+            )
+        return self
 
 
 class ReferenceResetConfig(Section):
@@ -84,6 +120,7 @@ class AlgoConfig(Section):
     """Standardise the advantages over the batch, and set to 0 what is farther from 0
     (StableReinforce; 3 in the paper)."""
     empg: EmpgConfig | None = None
+    imitation: ImitationConfig | None = None
     drop_agreeing: bool = False
     """Groups whose siblings all score the same leave the denominators too, as if never sampled."""
     clip_low: float = Field(default=0.2, ge=0)
@@ -122,11 +159,6 @@ class AlgoConfig(Section):
     epochs: int = Field(default=1, ge=1)
     """Passes over each rollout batch."""
 
-    @property
-    def by_outcome(self) -> bool:
-        """Whether advantages go by right or wrong, whatever the score."""
-        return self.advantage in _OUTCOME
-
     @model_validator(mode="after")
     def _belongs(self) -> AlgoConfig:
         for key, (choice, those) in _BELONGS.items():
@@ -157,3 +189,22 @@ class AlgoConfig(Section):
                 "kl_estimator k1 has no gradient on average; set kl_correction, or take k2 or k3"
             )
         return self
+
+
+def check_objective(algo: AlgoConfig, *, terms: Container[str], heldout: Sized) -> None:
+    """Refuse an objective that asks of its stage what is not there.
+
+    Raises:
+        ValueError: reward terms or held-out rows are missing.
+    """
+    if algo.advantage in _OUTCOME and "accuracy" not in terms:
+        raise ValueError(
+            f"algo.advantage {algo.advantage} goes by the rows' accuracy: rewards.terms needs "
+            "'accuracy', if only with weight 0"
+        )
+    adapt = algo.imitation.adapt if algo.imitation else None
+    if adapt and adapt.gain_every and not len(heldout):
+        raise ValueError(
+            "algo.imitation.adapt measures its gain by the responses of data.heldout: give some, "
+            "or set gain_every=0"
+        )

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mmrl.config.algo import AlgoConfig
+from mmrl.config.algo import AlgoConfig, check_objective
 from mmrl.config.rows import DataConfig
 from mmrl.config.rows import DataSource as DataSource
 from mmrl.config.sampling import (
@@ -311,12 +311,8 @@ class GrpoStage(Stage):
         return self
 
     @model_validator(mode="after")
-    def _outcome(self) -> GrpoStage:
-        if self.algo.by_outcome and "accuracy" not in self.rewards.terms:
-            raise ValueError(
-                f"algo.advantage {self.algo.advantage} goes by the rows' accuracy: rewards.terms "
-                "needs 'accuracy', if only with weight 0"
-            )
+    def _objective(self) -> GrpoStage:
+        check_objective(self.algo, terms=self.rewards.terms, heldout=self.data.heldout)
         return self
 
     @model_validator(mode="after")

@@ -95,6 +95,9 @@ def load_stage_rows(
         raise DataError("\n".join(bad))
     if isinstance(stage, SftStage) and not _awaits_responses(name, stage, run, folder):
         _check_responses(name, rows.train)
+    if isinstance(stage, GrpoStage) and stage.algo.imitation is not None:
+        measured = stage.algo.imitation.adapt and stage.algo.imitation.adapt.gain_every
+        _check_responses(name, [*rows.train, *(rows.heldout if measured else ())])
     self_test(every if isinstance(stage, GrpoStage | SelectStage) else rows.heldout)
     return rows
 

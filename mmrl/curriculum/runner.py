@@ -27,6 +27,7 @@ from mmrl.curriculum.select import SelectRun, go_on, save_selection, select
 from mmrl.curriculum.stopping import StopRules
 from mmrl.errors import ConfigError, RunError
 from mmrl.model import Policy, load_policy
+from mmrl.objectives.mixed import build_weight
 from mmrl.objectives.reference import load_reference
 from mmrl.prompt import Prompts, check_row
 from mmrl.reporting.report import write_report
@@ -175,6 +176,7 @@ def _run_stage(
                 prompts=prompts,
             ),
             stop=StopRules(stage.stop, tokens=tokens),
+            imitation=build_weight(stage.algo.imitation) if isinstance(stage, GrpoStage) else None,
             folder=folder,
             screen=screen,
             trackers=trackers,
@@ -201,6 +203,8 @@ def _go_on(stage_run: StageRun, start: Checkpoint) -> None:
         load_reference(start.folder, stage_run.reference)
     stage_run.sampler.load_state_dict(start.state.sampler)
     stage_run.stop.load_state_dict(start.state.stop)
+    if stage_run.imitation is not None and start.state.imitation is not None:
+        stage_run.imitation.load_state_dict(start.state.imitation)
     stage_run.step, stage_run.tokens = start.state.step, start.state.tokens
     stage_run.rollouts, stage_run.unjudged = start.state.rollouts, start.state.unjudged
 

@@ -6,7 +6,7 @@ traces in the group (AMPO, arXiv 2510.02227), and the weight of imitation in the
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -63,25 +63,30 @@ class ImitationWeight:
     """
 
     weight: float = 0.5
-    target_entropy: float
-    """The mean entropy after the cold start."""
+    target_entropy: float | None = None
+    """In the paper the mean entropy after the cold start; the first one heard unless given."""
     gain_rate: float = 1e-4
     entropy_rate: float = 5e-4
     low: float = 0.05
     high: float = 0.95
 
-    def update(self, *, entropy: float, gain: float = 0.0) -> float:
+    def update(self, *, entropy: float | None, gain: float = 0.0) -> float:
         """Move the weight after a step, and return it; `gain` is `imitation_gain` in the steps in
-        which it was computed (every 20th in the paper), else 0.
+        which it was computed (every 20th in the paper), else 0. No entropy moves nothing.
         """
-        moved = self.gain_rate * gain + self.entropy_rate * (self.target_entropy - entropy)
+        if self.target_entropy is None:
+            self.target_entropy = entropy
+        moved = self.gain_rate * gain
+        if entropy is not None and self.target_entropy is not None:
+            moved += self.entropy_rate * (self.target_entropy - entropy)
         self.weight = min(max(self.weight + moved, self.low), self.high)
         return self.weight
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, float | None]:
         """What a resumed run needs."""
         return {"weight": self.weight, "target_entropy": self.target_entropy}
 
-    def load_state_dict(self, state: dict[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, float | None]) -> None:
         """Go on where `state_dict` was taken."""
-        self.weight, self.target_entropy = state["weight"], state["target_entropy"]
+        self.weight = state["weight"] or 0.0
+        self.target_entropy = state["target_entropy"]

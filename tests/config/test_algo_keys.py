@@ -55,6 +55,15 @@ from mmrl.objectives.divergence import Estimator
             "algo.advantage psr goes by the rows' accuracy: rewards.terms needs 'accuracy', if "
             "only with weight 0",
         ),
+        (
+            ("algo.imitation.adapt.gain_every=5",),
+            "algo.imitation.adapt measures its gain by the responses of data.heldout: give some, "
+            "or set gain_every=0",
+        ),
+        (
+            ("algo.imitation.weight=0.99", "algo.imitation.adapt.gain_every=0"),
+            "weight (0.99) is not between adapt.low (0.05) and adapt.high (0.95)",
+        ),
     ],
 )
 def test_keys_that_do_not_go_together_are_one_line(mistakes, arguments, line):

@@ -12,6 +12,7 @@ from mmrl.config.algo import AlgoConfig
 from mmrl.config.schema import MediaConfig, ModelConfig, OptimConfig
 from mmrl.model import load_policy
 from mmrl.objectives.empg import modulate_advantages
+from mmrl.objectives.mixed import backward_mixed, build_weight, response_ids
 from mmrl.objectives.reference import reset_reference
 from mmrl.prompt import Prompts
 from mmrl.rollout import fill_advantages
@@ -34,6 +35,8 @@ CHANGES = {
     "empg.sharpness": ({"empg": {}}, {"empg": {"sharpness": 3.0}}),
     "empg.clarity": ({"empg": {}}, {"empg": {"clarity": 3.0}}),
     "empg.clarity_weight": ({"empg": {}}, {"empg": {"clarity_weight": 1.0}}),
+    "imitation": ({}, {"imitation": {"weight": 0.5}}),
+    "imitation.weight": ({"imitation": {"weight": 0.5}}, {"imitation": {"weight": 0.9}}),
     "drop_agreeing": ({}, {"drop_agreeing": True}),
     "clip_low": ({"clip_high": 0.1}, {"clip_low": 0.01}),
     "clip_high": ({"clip_high": 0.5}, {"clip_high": 0.01}),
@@ -66,7 +69,10 @@ def build(ask):
 @pytest.fixture(scope="module")
 def prompts_P(build, ask):
     prompts = Prompts(policy=build(0), media=MediaConfig())
-    return [prompts(ask(text, row_id=text)) for text in ("how many?", "which colour?", "find x")]
+    return [
+        prompts(ask(text, row_id=text, response=f"so {text}"))
+        for text in ("how many?", "which colour?", "find x")
+    ]
 
 
 def _rollouts(prompts_P, newline: int) -> list[list[Rollout]]:
@@ -111,8 +117,9 @@ def _gradient(build, prompts_P, settings) -> torch.Tensor:
     with torch.no_grad():
         for parameter in policy.model.parameters():
             parameter += 0.01 * torch.randn(parameter.shape, generator=generator)
+    mix = build_weight(algo.imitation)
     for minibatch in steps:
-        backward(policy, minibatch, algo, SCORING)
+        backward_mixed(policy, minibatch, algo, SCORING, mix=mix)
     found = [p.grad for p in policy.model.parameters() if p.grad is not None]
     return torch.cat([gradient.flatten() for gradient in found])
 
@@ -257,6 +264,40 @@ def test_reinforcement_and_imitation_share_a_step_by_weight(build, prompts_P):
     backward(policy, minibatch, algo, SCORING, weight=0.3)
     backward_responses(policy, prompts_P, responses_P, SCORING, weight=0.7)
     torch.testing.assert_close(_take(policy), parts[1] + parts[3], rtol=1e-4, atol=1e-6)
+
+
+def test_measuring_what_imitation_gains_leaves_the_step_as_it_was(build, prompts_P):
+    """The gain is that of the very gradients, and of a step it is seen in the loss itself."""
+    algo = AlgoConfig(imitation={"weight": 0.4, "adapt": {"gain_rate": 1.0}}, loss="grpo")
+    policy = build(0)
+    rollouts_PG = _rollouts(prompts_P, NEWLINE)
+    fill_advantages(rollouts_PG, algo)
+    [minibatch] = minibatches(policy, None, rollouts_PG, algo, SCORING)
+    assert minibatch.prompts == tuple(prompts_P)
+    lr, found = 1e-3, []
+    for validation in ((), prompts_P[:2]):
+        mix = build_weight(algo.imitation)
+        options = {"mix": mix, "validation": validation, "lr": lr}
+        metrics = backward_mixed(policy, minibatch, algo, SCORING, **options)
+        found.append((metrics, mix, _take(policy)))
+    torch.testing.assert_close(found[0][2], found[1][2], rtol=1e-4, atol=1e-6)
+    assert found[0][1].weight == 0.4
+    gain = found[1][0]["imitation/gain"]
+    assert found[1][1].weight == pytest.approx(0.4 + gain)
+    # imitating the same responses that are measured helps them
+    assert gain > 0
+    losses = {}
+    for weight in (0.4, 0.5):
+        moved = build(0)
+        backward(moved, minibatch, algo, SCORING, weight=1 - weight)
+        responses = [response_ids(moved, prompt.row) for prompt in prompts_P]
+        backward_responses(moved, prompts_P, responses, SCORING, weight=weight)
+        with torch.no_grad():
+            for parameter in moved.model.parameters():
+                if parameter.grad is not None:
+                    parameter -= lr * parameter.grad
+        losses[weight] = backward_responses(moved, prompts_P[:2], responses[:2], SCORING)
+    assert (losses[0.4] - losses[0.5]) / 0.1 == pytest.approx(gain, rel=0.1)
 
 
 @pytest.mark.parametrize("forgets", [True, False])

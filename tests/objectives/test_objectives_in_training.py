@@ -18,7 +18,8 @@ from mmrl.screen import Screen
 STAGE = """
 kind: grpo
 model: {family: qwen2_5_vl, tiny: qwen2_5_vl, device: cpu, threads: 1}
-data: {train: {toy: {path: %s/rows.jsonl}}}
+data: {train: {toy: {path: %(rows)s}}, heldout: {toy: {path: %(rows)s}}}
+eval: {limit: 1}
 optim: {steps: 4, lr: 3.0e-3}
 rollout: {prompts_per_step: 2, group_size: 4, max_new_tokens: 8}
 rewards: {terms: {accuracy: {}, near: {name: text, params: {
@@ -41,12 +42,13 @@ def project(tmp_path_factory) -> Path:
             "prompt": [{"role": "user", "content": f"how many? {place}"}],
             "answer": "the red square moves left",
             "verifier": "exact",
+            "response": f"<answer>{place}</answer>",
         }
         for place in range(4)
     ]
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (folder / "configs" / "stage").mkdir(parents=True)
-    (folder / "configs" / "stage" / "toy.yaml").write_text(STAGE % folder)
+    (folder / "configs" / "stage" / "toy.yaml").write_text(STAGE % {"rows": folder / "rows.jsonl"})
     return folder
 
 
@@ -65,23 +67,32 @@ def _steps(run: Path) -> list[dict[str, float]]:
     return [line for line in lines if "policy/loss" in line]
 
 
+ADAPT = (
+    "algo.imitation.weight=0.3",
+    "algo.imitation.adapt.gain_every=2",
+    "algo.imitation.adapt.entropy_rate=0.5",
+)
 RESET = ("algo.kl_weight=0.5", "algo.reference_reset.every=2")
 
 
 def test_the_reference_goes_where_the_policy_is_and_a_killed_run_knows_where(
     go, monkeypatch, tmp_path
 ):
-    whole = go(*RESET)
+    whole = go(*RESET, *ADAPT)
     divergences = [step["policy/kl"] for step in _steps(whole)]
     # on-policy, step 1 and the step after the reset compare the policy with itself
     assert divergences[0] == pytest.approx(0, abs=1e-6)
     assert divergences[2] == pytest.approx(0, abs=1e-6)
     assert min(divergences[1], divergences[3]) > 1e-5
+    weights = [step["imitation/weight"] for step in _steps(whole)]
+    assert weights[0] == 0.3
+    assert len(set(weights)) > 2
+    assert ["imitation/gain" in step for step in _steps(whole)] == [True, False, True, False]
     with monkeypatch.context() as patch:
         _die_after_saving(patch, 3)
         with pytest.raises(Killed):
-            go(*RESET, out="killed")
-    go(*RESET, "resume=auto", out="killed")
+            go(*RESET, *ADAPT, out="killed")
+    go(*RESET, *ADAPT, "resume=auto", out="killed")
     killed = tmp_path / "killed"
     for name in ("metrics.jsonl", "rollouts.jsonl"):
         assert (whole / name).read_bytes() == (killed / name).read_bytes(), name
