@@ -41,7 +41,7 @@ def select(ctx: click.Context, arguments: tuple[str, ...], allow_skips: bool) ->
 
     project = load_project(ctx.find_root().obj)
     given, overrides = _split(parse_overrides(arguments))
-    config, recipe = _load(given["method"], overrides, project)
+    config, recipe = load_selection(given["method"], overrides, project)
     manifest, outcomes = _run(config, recipe, Path(given["in"]), Path(given["out"]))
     for line in as_lines(bins_of([one for one in outcomes if isinstance(one, Scored)])):
         click.echo(line)
@@ -57,6 +57,45 @@ def select(ctx: click.Context, arguments: tuple[str, ...], allow_skips: bool) ->
     if not written["rows"]:
         click.echo("mmrl: no row is selected, so there is nothing to train on", err=True)
     ctx.exit(2 if not written["rows"] or (unanswered and not allow_skips) else 0)
+
+
+def load_selection(
+    method: str, overrides: Sequence[Override], project: Path
+) -> tuple[Any, dict[str, Any]]:
+    """Return the checked configuration, and what was given, for the manifest.
+
+    Raises:
+        ConfigError: one line per mistake.
+    """
+    from mmrl.config.check import check, lines
+    from mmrl.config.compose import Tree
+    from mmrl.config.dump import plain
+    from mmrl.config.files import COMMAND_LINE, choice_layers
+    from mmrl.config.keys import annotation_at
+    from mmrl.selection.config import METHODS
+
+    schema = METHODS.get(method)
+    if schema is None:
+        there = ", ".join(METHODS)
+        raise ConfigError(
+            f"method: there is no {method!r}{did_you_mean(method, METHODS)}; there are: {there}"
+        )
+    tree = Tree()
+    for override in overrides:
+        if override.path == ("model",):
+            for layer in choice_layers(project, "model", override.text):
+                tree.lay(("policy", "local", *layer.section[1:]), layer.values, layer.label)
+        else:
+            path = (
+                ("policy", "local", *override.path[1:])
+                if override.path[0] == "model"
+                else (override.path)
+            )
+            tree.lay(path, override.read(annotation_at(schema, path)), COMMAND_LINE)
+    config, mistakes = check(schema, tree.values)
+    if config is None:
+        raise ConfigError("\n".join(lines(mistakes, ".".join, tree.origin)))
+    return config, {"method": method, **plain(tree.values)}
 
 
 def _run(config: Any, recipe: Mapping[str, Any], source: Path, out: Path) -> tuple[Any, Any]:
@@ -120,36 +159,3 @@ def _split(overrides: Sequence[Override]) -> tuple[dict[str, str], list[Override
     if missing:
         raise ConfigError("\n".join(missing))
     return given, [override for override in overrides if override.key not in _OWN]
-
-
-def _load(method: str, overrides: Sequence[Override], project: Path) -> tuple[Any, dict[str, Any]]:
-    """Return the checked configuration, and what was given, for the manifest."""
-    from mmrl.config.check import check, lines
-    from mmrl.config.compose import Tree
-    from mmrl.config.dump import plain
-    from mmrl.config.files import COMMAND_LINE, choice_layers
-    from mmrl.config.keys import annotation_at
-    from mmrl.selection.config import METHODS
-
-    schema = METHODS.get(method)
-    if schema is None:
-        there = ", ".join(METHODS)
-        raise ConfigError(
-            f"method: there is no {method!r}{did_you_mean(method, METHODS)}; there are: {there}"
-        )
-    tree = Tree()
-    for override in overrides:
-        if override.path == ("model",):
-            for layer in choice_layers(project, "model", override.text):
-                tree.lay(("policy", "local", *layer.section[1:]), layer.values, layer.label)
-        else:
-            path = (
-                ("policy", "local", *override.path[1:])
-                if override.path[0] == "model"
-                else (override.path)
-            )
-            tree.lay(path, override.read(annotation_at(schema, path)), COMMAND_LINE)
-    config, mistakes = check(schema, tree.values)
-    if config is None:
-        raise ConfigError("\n".join(lines(mistakes, ".".join, tree.origin)))
-    return config, {"method": method, **plain(tree.values)}

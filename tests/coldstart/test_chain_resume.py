@@ -18,7 +18,7 @@ import pytest
 from mmrl.data.rows import load_rows
 
 TROUBLES = ("busy", "broken", "drops", "babbles", "stalls")
-ROWS = 60
+ROWS = 40
 
 
 def say(text: str, asked: dict) -> str:
