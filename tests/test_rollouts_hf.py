@@ -13,7 +13,7 @@ import torch
 
 from mmrl.batch import collate
 from mmrl.config.schema import MediaConfig, ModelConfig, RolloutConfig
-from mmrl.engines.hf import sample
+from mmrl.engines.hf import _draw, sample
 from mmrl.errors import DataError
 from mmrl.media.writers import write_mp4, write_png, write_wav
 from mmrl.model import Policy, load_policy
@@ -108,6 +108,29 @@ def test_sampling_in_a_batch_is_sampling_alone(family):
         [[alone]] = sample(family.policy, [prompt], SAMPLING, group_size=1, seed=9, greedy=True)
         assert [completion.ids for completion in completions_G] == [alone.ids] * 2
     assert len({completions_G[0].ids for completions_G in together}) == len(together)
+
+
+def test_luck_belongs_to_a_prompts_place_and_not_to_what_is_decoded_beside_it(family):
+    """So it is the same in one batch, in several, and spread over processes."""
+    policy, prompts_P = family.policy, family.prompts_P
+    together = sample(policy, prompts_P, SAMPLING, group_size=3, seed=5)
+    few = SAMPLING.model_copy(update={"max_batch": 3})
+    apart = sample(policy, prompts_P, few, group_size=3, seed=5)
+    assert [[c.ids for c in g] for g in apart] == [[c.ids for c in g] for g in together]
+    last = sample(policy, prompts_P[-1:], SAMPLING, group_size=3, seed=5, first=len(prompts_P) - 1)
+    assert [c.ids for c in last[0]] == [c.ids for c in together[-1]]
+    assert len({c.ids for group in together for c in group}) > len(prompts_P)
+
+
+def test_tokens_are_drawn_as_often_as_they_are_likely():
+    probabilities = torch.tensor([0.5, 0.0, 0.3, 0.2])
+    draws = 20_000
+    luck_B = (torch.arange(draws, dtype=torch.float64) + 0.5) / draws
+    ids_B = _draw(probabilities.log().expand(draws, -1), SAMPLING, luck_B)
+    shares = torch.bincount(ids_B, minlength=4) / draws
+    torch.testing.assert_close(shares, probabilities, atol=2 / draws, rtol=0)
+    edges = torch.tensor([0.0, 1 - 2**-53], dtype=torch.float64)
+    assert _draw(probabilities.log().expand(2, -1), SAMPLING, edges).tolist() == [0, 3]
 
 
 def _has_token_types(policy: Policy) -> bool:

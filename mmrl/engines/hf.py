@@ -14,6 +14,7 @@ from mmrl.batch import PromptBatch, collate_prompts, micro_batches
 from mmrl.config.schema import RolloutConfig
 from mmrl.model import Policy
 from mmrl.policy import allowed_logprobs, head_sees
+from mmrl.seeds import derive
 from mmrl.sharing.features import features_given
 from mmrl.types import Completion, Prompt
 
@@ -26,21 +27,27 @@ def sample(
     *,
     group_size: int,
     seed: int,
+    first: int = 0,
     greedy: bool = False,
 ) -> list[list[Completion]]:
-    """Completions [P][G]. The same weights, prompts and seed give the same tokens.
+    """Completions [P][G]. The same weights, prompt, seed and place among all prompts give the same
+    tokens, whatever is decoded beside them; `first` is the place of the first prompt.
 
     `logprobs` are those of the whole allowed distribution at the sampling temperature, before top-p
     and top-k, as training scores them.
     """
     was_training = policy.model.training
     policy.model.eval()
-    generator = torch.Generator(device=policy.device).manual_seed(seed)
     most = max(1, config.max_batch // group_size)
     completions_PG: list[list[Completion]] = []
     for chunk in micro_batches(len(prompts_P), most):
         prompts = [prompts_P[place] for place in chunk]
-        completions_B = _sample(policy, prompts, config, group_size, None if greedy else generator)
+        luck_BC = None
+        if not greedy:
+            luck_BC = torch.cat(
+                [_luck(derive(seed, first + place), group_size, config) for place in chunk]
+            ).to(policy.device)
+        completions_B = _sample(policy, prompts, config, group_size, luck_BC)
         completions_PG += [
             completions_B[start : start + group_size]
             for start in range(0, len(completions_B), group_size)
@@ -54,9 +61,9 @@ def _sample(
     prompts_P: Sequence[Prompt],
     config: RolloutConfig,
     group_size: int,
-    generator: torch.Generator | None,
+    luck_BC: Tensor | None,
 ) -> list[Completion]:
-    """Completions [P * G] of prompts that are decoded together; greedy without a generator."""
+    """Completions [P * G] of prompts that are decoded together; greedy without luck."""
     batch = collate_prompts(prompts_P, pad_id=policy.pad_id, device=policy.device)
     logits_BV, cache = _prefill(policy, batch, group_size)
     mask_BT = batch.mask_PT.repeat_interleave(group_size, dim=0)
@@ -69,7 +76,9 @@ def _sample(
     while True:
         logprobs_BV = allowed_logprobs(logits_BV, policy.banned_ids, temperature=config.temperature)
         ids_B = (
-            logprobs_BV.argmax(-1) if generator is None else _draw(logprobs_BV, config, generator)
+            logprobs_BV.argmax(-1)
+            if luck_BC is None
+            else _draw(logprobs_BV, config, luck_BC[:, len(ids_CB)])
         )
         ids_B = ids_B.where(alive_B, policy.pad_id)
         ids_CB.append(ids_B)
@@ -113,7 +122,15 @@ def _prefill(policy: Policy, batch: PromptBatch, group_size: int) -> tuple[Tenso
     return output.logits[prompts_B, -1], cache
 
 
-def _draw(logprobs_BV: Tensor, config: RolloutConfig, generator: torch.Generator) -> Tensor:
+def _luck(seed: int, group_size: int, config: RolloutConfig) -> Tensor:
+    """A number from 0 to 1 for every token [G, C] that the prompt's completions may have."""
+    generator = torch.Generator().manual_seed(seed)
+    shape = (group_size, config.max_new_tokens)
+    return torch.rand(shape, generator=generator, dtype=torch.float64)
+
+
+def _draw(logprobs_BV: Tensor, config: RolloutConfig, luck_B: Tensor) -> Tensor:
+    """The token at which the cumulative probability passes the row's number."""
     kept_BV = logprobs_BV
     if config.top_k is not None and config.top_k < kept_BV.shape[-1]:
         least_B1 = kept_BV.topk(config.top_k, dim=-1).values[:, -1:]
@@ -123,7 +140,9 @@ def _draw(logprobs_BV: Tensor, config: RolloutConfig, generator: torch.Generator
         # a token stays while the mass before it is below top_p, so the likeliest always stays
         beyond_BV = sorted_BV.cumsum(-1) - sorted_BV >= config.top_p
         kept_BV = kept_BV.masked_fill(beyond_BV.gather(-1, order_BV.argsort(-1)), float("-inf"))
-    return torch.multinomial(kept_BV.softmax(-1), 1, generator=generator)[:, 0]
+    passed_BV = kept_BV.double().softmax(-1).cumsum(-1)
+    # what is not kept adds nothing, so it is never where the sum passes
+    return torch.searchsorted(passed_BV, (luck_B * passed_BV[:, -1])[:, None], right=True)[:, 0]
 
 
 def _completions(
