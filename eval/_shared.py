@@ -4,6 +4,8 @@ that Qwen publishes, and pictures within a question.
 
 from __future__ import annotations
 
+import base64
+import csv
 import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -43,6 +45,27 @@ def numbered(source: Path | str, split: Split) -> Iterator[Record]:
     """Yield the records of a data set without ids, each with its place as the key."""
     for place, record in enumerate(read_records(source, split)):
         yield record if KEY in record else {KEY: str(place), **record}
+
+
+def read_tsv(path: Path) -> Iterator[Record]:
+    """Yield the rows of a table that is separated by tabs, with pictures in base64, or the index of
+    the row whose picture is meant.
+
+    Raises:
+        DataError: it is no such table.
+    """
+    pictures: dict[str, bytes] = {}
+    csv.field_size_limit(1 << 28)
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            for row in csv.DictReader(file, delimiter="\t"):
+                picture = row.get("image") or ""
+                if len(picture) > 64:
+                    pictures[row["index"]] = base64.b64decode(picture, validate=True)
+                data = pictures[row["index"] if len(picture) > 64 else picture]
+                yield {**row, "image": {"bytes": data, "path": None}}
+    except (OSError, UnicodeDecodeError, csv.Error, KeyError, ValueError) as error:
+        raise DataError(f"{path}: not a table of questions: {error!r}") from error
 
 
 def by_config(configs: Sequence[str]) -> Records:

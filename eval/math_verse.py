@@ -133,17 +133,19 @@ register(
         groups=("version", "kind", "subject", "subfield"),
         published=(
             *qwen(49.2, 62.1, 77.7, "judged by a language model"),
-            Published(
-                model="OMR-7B",
-                value=63.8,
-                source="OpenMMReasoner repository",
-                setting="judged by a language model",
-            ),
-            Published(
-                model="MM-Eureka-7B",
-                value=45.4,
-                source="OpenMMReasoner repository",
-                setting="judged by a language model",
+            *(
+                Published(
+                    model=model,
+                    value=value,
+                    source="OpenMMReasoner repository",
+                    setting="judged by a language model",
+                )
+                for model, value in (
+                    ("OMR-7B", 63.8),
+                    ("VL-Rethinker-7B", 46.4),
+                    ("MM-Eureka-7B", 45.4),
+                    ("ThinkLite-VL-7B", 42.9),
+                )
             ),
         ),
         notes=(

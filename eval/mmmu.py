@@ -18,6 +18,7 @@ from mmrl.evals.benchmark import (
     Benchmark,
     Item,
     Message,
+    Published,
     Record,
     Response,
     Score,
@@ -219,7 +220,15 @@ register(
         prompt=prompt,
         score=score,
         groups=("domain", "subject", "question_type", "difficulty"),
-        published=qwen(58.6, 69.6, 74.1, "validation"),
+        published=(
+            *qwen(58.6, 69.6, 74.1, "validation"),
+            Published(
+                model="OMR-7B",
+                value=57.8,
+                source="OpenMMReasoner repository",
+                setting="validation",
+            ),
+        ),
         notes=(
             "official picks a random option where it finds none; here it is worth its average, "
             "one over the number of options (how=fallback)",

@@ -9,9 +9,10 @@ headline is the mean over the six abilities, of 250 questions each.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
-from eval._shared import groups_of, qwen, record_id
+from eval._shared import groups_of, qwen, read_tsv, record_id
 from mmrl.evals.benchmark import (
     Benchmark,
     Item,
@@ -25,6 +26,7 @@ from mmrl.evals.benchmark import (
     user_turn,
 )
 from mmrl.evals.reading import score_choice
+from mmrl.evals.records import read_records
 from mmrl.evals.scorers.mcq import score_letter
 from mmrl.evals.scorers.means import mean_over
 
@@ -41,6 +43,13 @@ def read_item(record: Record) -> Item:
         fields=record,
         groups=groups_of(record, category="category", ability="l2_category"),
     )
+
+
+def records(source: Path | str, split: Split) -> Iterator[Record]:
+    """Yield the records of the hub's table, or of the authors' MMStar.tsv."""
+    path = Path(source)
+    table = path if path.suffix == ".tsv" else path / "MMStar.tsv"
+    return read_tsv(table) if table.is_file() else read_records(source, split)
 
 
 def options_in(question: str) -> tuple[str, ...]:
@@ -90,6 +99,7 @@ register(
         summary="Questions that need the picture, of six abilities; four options.",
         hub="Lin-Chen/MMStar",
         splits=(Split(name="val", files=("mmstar.parquet", "val*.*", "*.jsonl"), count=1500),),
+        records=records,
         item=read_item,
         prompt=prompt,
         score=score,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import csv
 import random
 from collections import Counter
 from pathlib import Path
@@ -190,6 +192,27 @@ def test_mathverses_and_mmstars_options_stand_in_the_question():
     assert _questions("mathverse")[2].item.choices == ()
     assert _questions("mmstar")[0].item.choices == ("a dog", "a cat", "a chair", "a table")
     assert _questions("mmstar")[2].item.choices == ()
+
+
+def test_mmstars_own_table_holds_its_pictures(tmp_path):
+    data = base64.b64encode(b"\x89PNG" + bytes(60)).decode()
+    rows = [
+        ["index", "image", "question", "answer", "category", "l2_category"],
+        ["0", data, "Which?\nOptions: A: a, B: b", "B", "math", "geometry"],
+        ["1", "0", "And now? Options: A: a, B: b", "A", "math", "geometry"],
+    ]
+    file = tmp_path / "MMStar.tsv"
+    with file.open("w", encoding="utf-8", newline="") as opened:
+        csv.writer(opened, delimiter="\t").writerows(rows)
+    benchmark = find_benchmark("mmstar")
+    for source in (file, tmp_path):
+        first, second = read_questions(benchmark, str(source), benchmark.split())
+        assert (first.item.id, first.item.choices, second.item.answer) == ("0", ("a", "b"), "A")
+        pictures = [next(m.source for m in one.row.media) for one in (first, second)]
+        assert pictures[0] == pictures[1] == b"\x89PNG" + bytes(60)
+    file.write_text("index\timage\n7\t3\n")
+    with pytest.raises(DataError, match="not a table of questions"):
+        list(read_questions(benchmark, str(file), benchmark.split()))
 
 
 def test_math_vision_does_not_list_options_that_are_mere_letters():
