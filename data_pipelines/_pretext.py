@@ -55,8 +55,11 @@ def store(folder: Path, encoded: bytes, suffix: str) -> str:
     """Write encoded bytes under a name made of their hash; return the path below the folder."""
     name = hashlib.blake2b(encoded, digest_size=16).hexdigest()
     path = f"media/{name[:2]}/{name}.{suffix}"
-    (folder / path).parent.mkdir(parents=True, exist_ok=True)
-    (folder / path).write_bytes(encoded)
+    try:
+        (folder / path).write_bytes(encoded)
+    except FileNotFoundError:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(encoded)
     return path
 
 
