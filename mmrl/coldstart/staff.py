@@ -5,6 +5,7 @@ asking more is of no use.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,7 @@ class Staff:
         self.counts = {name: Count() for name in config.teachers}
         self._lock = threading.Lock()
         self._in_vain = 0
+        self._replied_at = 0.0
 
     def ask(
         self, name: str, messages: Messages, sampling: Sampling, *, draw: int, row_id: str
@@ -86,14 +88,16 @@ class Staff:
             DataError: a medium of the row cannot be shown.
         """
         self._check_budget()
+        began = time.monotonic()
         try:
             reply = self._teachers[name].ask(messages, sampling, draw=draw, row_id=row_id)
         except ChatError as error:
-            self._failed(name, error)
+            self._failed(name, error, began)
             raise
         with self._lock:
             self.counts[name].add(reply, self._config.teachers[name])
-            self._in_vain = self._in_vain if reply.cached else 0
+            if not reply.cached:
+                self._in_vain, self._replied_at = 0, time.monotonic()
         return reply
 
     def close(self) -> None:
@@ -120,15 +124,17 @@ class Staff:
                 "so raise it and give the same command again"
             )
 
-    def _failed(self, name: str, error: ChatError) -> None:
+    def _failed(self, name: str, error: ChatError, began: float) -> None:
         with self._lock:
             self.counts[name].failed += 1
-            self._in_vain += 1
+            # who was asked before others got their reply says nothing of what is to come
+            self._in_vain += began > self._replied_at
             in_vain = self._in_vain
         if error.status in _HOPELESS:
             raise RunError(f"teachers.{name} {_HOPELESS[error.status]}: {error}") from error
         if in_vain >= self._config.stop_after:
             raise RunError(
-                f"teachers.{name}: {in_vain} requests in a row got no answer ({error}); what was "
-                "answered is kept, so give the same command again when it is back"
+                f"teachers.{name}: {in_vain} requests in a row (stop_after) got no answer "
+                f"({error}); what was answered is kept, so give the same command again when it is "
+                "back"
             ) from error

@@ -272,7 +272,7 @@ def test_a_refused_key_stops_the_run_at_once(run, serve, sums, monkeypatch):
 
 def test_a_server_that_is_gone_stops_the_run(run, serve, sums):
     server = serve(add, lambda number: "broken")
-    with pytest.raises(RunError, match="5 requests in a row got no answer"):
+    with pytest.raises(RunError, match=r"5 requests in a row \(stop_after\) got no answer"):
         run(
             {"response": ASK},
             sums(50),
@@ -282,6 +282,25 @@ def test_a_server_that_is_gone_stops_the_run(run, serve, sums):
             concurrency=2,
         )
     assert server.count <= 8
+
+
+def test_questions_that_never_get_an_answer_do_not_stop_the_others(run, serve, sums):
+    server = serve(add)
+    server.trouble = lambda number: (
+        "broken" if server.asked[number]["messages"][0]["content"] in doomed else ""
+    )
+    doomed = {f"What is {n} + 1?" for n in range(0, 60, 2)}
+    result = run(
+        {"response": ASK},
+        sums(60),
+        server,
+        teacher={"attempts": 3, "first_wait_s": 0.1},
+        stop_after=5,
+        concurrency=32,
+    )
+    assert [one.state.row.id for one in result.rejected] == [f"r{n}" for n in range(0, 60, 2)]
+    assert all("500" in reason and "after 3 attempts" in reason for reason in reasons(result))
+    assert len(result.done) == 30
 
 
 def test_a_budget_ends_the_run_and_keeps_what_was_paid_for(run, serve, sums):
