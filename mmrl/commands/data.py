@@ -13,8 +13,8 @@ from mmrl.commands.data_build import build
 from mmrl.commands.data_convert import convert
 from mmrl.commands.data_mix import mix
 from mmrl.commands.data_select import select
+from mmrl.commands.data_show import show
 from mmrl.commands.data_split import split
-from mmrl.commands.nested import nested
 from mmrl.config.check import check as check_values
 from mmrl.config.check import lines
 from mmrl.config.keys import annotation_at
@@ -23,7 +23,6 @@ from mmrl.config.schema import MediaConfig
 from mmrl.errors import ConfigError, DataError
 from mmrl.progress import progress
 from mmrl.project import load_project
-from mmrl.registry import did_you_mean
 
 
 @click.group()
@@ -36,6 +35,7 @@ data.add_command(select)
 data.add_command(convert)
 data.add_command(mix)
 data.add_command(split)
+data.add_command(show)
 
 
 @data.command()
@@ -93,29 +93,6 @@ def list_(ctx: click.Context) -> None:
         for name, parameter in found.parameters.items():
             given = "required" if parameter.default is parameter.empty else repr(parameter.default)
             click.echo(f"  {name} ({given}): {docs.get(name, 'not described')}")
-
-
-@data.command()
-@click.argument("file", type=click.Path(path_type=Path))
-@click.argument("arguments", nargs=-1, metavar="[out=PAGE] [limit=200]")
-def show(file: Path, arguments: tuple[str, ...]) -> None:
-    """Write an HTML page of the rows of FILE, with their pictures, videos and sounds."""
-    from mmrl.data.page import write_page
-    from mmrl.data.rows import load_rows
-
-    given = nested(arguments)
-    unknown = next((key for key in given if key not in ("out", "limit")), None)
-    if unknown is not None:
-        near = did_you_mean(unknown, ("out", "limit"))
-        raise ConfigError(f"{unknown}: there is no such argument{near}; there are: out, limit")
-    limit = given.get("limit", 200)
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise ConfigError(f"limit: must be a whole number from 1 on, got {limit!r}")
-    page = Path(str(given.get("out", file.with_suffix(".html"))))
-    rows = load_rows(file)
-    page.parent.mkdir(parents=True, exist_ok=True)
-    write_page(rows[:limit], page, title=file.name, total=len(rows))
-    click.echo(str(page))
 
 
 @data.command()

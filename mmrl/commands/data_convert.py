@@ -85,15 +85,16 @@ def _convert(given: dict[str, Any], project: Path) -> int:
     conversion = _conversion(given, source, project)
     check_out(conversion.out, target)
     tally = Tally()
-    skipped = 0
+    skipped, total = 0, 0
 
     def streams() -> Any:
-        nonlocal skipped
+        nonlocal skipped, total
         suffixes = source.suffixes if source else (".jsonl", ".parquet")
         options = {key: given[key] for key in ("split", "encoding", "delimiter") if key in given}
         media = Path(given["media"]) if "media" in given else None
         for found in open_inputs(_needed(given, "in"), suffixes, media=media, **options):
             if isinstance(found, Input):
+                total += found.count or 0
                 yield found
             else:
                 skipped += 1
@@ -106,7 +107,7 @@ def _convert(given: dict[str, Any], project: Path) -> int:
             tally,
             engine=given.get("engine", "local"),
             workers=_workers(given.get("workers")),
-            on_record=lambda count: report(count, None),
+            on_record=lambda count: report(count, total if total > count else None),
             on_misfit=listed.add,
         )
         write_output(records, conversion.out, target)

@@ -82,11 +82,14 @@ def _mix(
     from mmrl.data.mix import mix as mixed
     from mmrl.data.mix import rows_of
     from mmrl.data.outputs import check_out, write_output
+    from mmrl.data.records import count_records
     from mmrl.data.spool import Spool
 
     if wanted is None or not same_place:
         check_out(out, None)
     unfinished = out.with_name(f".{os.getpid()}.{out.name}")
+    files = [*mixture.sources.values(), *([mixture.against] if mixture.against else [])]
+    total = sum(count_records(file) or 0 for file in files)
     with Spool() as spool:
         with progress("looking at", "rows") as report:
             chosen, found = mixed(
@@ -94,7 +97,7 @@ def _mix(
                 spool,
                 engine=given.get("engine", "local"),
                 workers=given.get("workers"),
-                on_row=lambda count: report(count, None),
+                on_row=lambda count: report(count, max(count, total)),
                 on_bad=lambda line: click.echo(f"mmrl: {line}", err=True),
             )
         if not chosen:

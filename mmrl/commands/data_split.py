@@ -71,6 +71,7 @@ def _split(file: Path, wanted: Any, out: Path, given: Mapping[str, Any]) -> int:
     from mmrl.data.likeness import look_at
     from mmrl.data.mix import hash_file, items_of
     from mmrl.data.outputs import write_output
+    from mmrl.data.records import count_records
     from mmrl.data.split import assign, kind_of
     from mmrl.data.spool import Spool
 
@@ -82,6 +83,7 @@ def _split(file: Path, wanted: Any, out: Path, given: Mapping[str, Any]) -> int:
     bad = 0
     look = functools.partial(look_at, pictures=False, grams=False)
     engine, workers = given.get("engine", "local"), given.get("workers")
+    total = count_records(file) or 0
     with Spool() as spool, progress("looking at", "rows") as report:
         for made in map_items(look, items_of(file), engine=engine, workers=workers):
             if "error" in made:
@@ -92,7 +94,7 @@ def _split(file: Path, wanted: Any, out: Path, given: Mapping[str, Any]) -> int:
             ids.append(made["row"]["id"])
             kinds.append(kind_of(made["row"], wanted.by))
             media.append(made["like"]["media"])
-            report(len(ids), None)
+            report(len(ids), max(total, len(ids)))
         twice = next((name for name, count in Counter(ids).items() if count > 1), None)
         if twice is not None:
             raise DataError(f"{file}: the id {twice} stands there twice; ids are unique")

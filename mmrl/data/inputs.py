@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mmrl.data.folder import walk_files
-from mmrl.data.records import Numbered, read_records
+from mmrl.data.records import Numbered, count_records, read_records
 from mmrl.data.rows import records_of_dataset
 from mmrl.errors import ConfigError, DataError
 
@@ -27,6 +27,8 @@ class Input:
     folder: Path
     """Where relative media paths start."""
     records: Numbered
+    count: int | None = None
+    """About how many there are, where that is known."""
 
 
 def open_inputs(
@@ -77,7 +79,8 @@ def open_inputs(
                 raise
             yield error
             continue
-        yield Input(name=file.stem, folder=media or file.parent, records=records)
+        folder = media or file.parent
+        yield Input(name=file.stem, folder=folder, records=records, count=count_records(file))
 
 
 _SAVED = ("dataset_info.json", "dataset_dict.json")

@@ -61,6 +61,23 @@ def read_records(path: Path, *, encoding: str | None = None, delimiter: str = ""
     return readers[path.suffix](path)
 
 
+def count_records(path: Path) -> int | None:
+    """Return about how many records a file has, for a progress bar; None where nobody knows."""
+    if path.suffix == ".parquet":
+        import pyarrow
+        from pyarrow import parquet
+
+        try:
+            return parquet.read_metadata(path).num_rows
+        except (pyarrow.ArrowException, OSError):
+            return None
+    if path.suffix not in (".jsonl", ".csv", ".tsv") or not path.is_file():
+        return None
+    with path.open("rb") as file:
+        count = sum(block.count(b"\n") for block in iter(lambda: file.read(_BLOCK), b""))
+    return max(0, count - (path.suffix != ".jsonl"))
+
+
 def read_jsonl(path: Path) -> Numbered:
     """Yield the objects of a file that has one on each line."""
     number = 0

@@ -91,7 +91,10 @@ def test_check_can_leave_media_alone_and_change_limits(media, mmrl, with_media, 
         (["check", "none.jsonl"], "none.jsonl: no such file"),
         (["build", "synthetic", "tasks.colour=2"], "out: say where to"),
         (["build", "synthetic", "out=ROWS", "tasks.colour=2"], "is there already"),
-        (["build", "synthetic", "out=x.csv", "tasks.colour=2"], "give a folder, a .jsonl file or a"),
+        (
+            ["build", "synthetic", "out=x.csv", "tasks.colour=2"],
+            "give a folder, a .jsonl file or a",
+        ),
         (["build", "synthetic", "out=x", "tasks=[colour]"], "a list of tasks needs 'count'"),
         (["build", "synthetic", "out=x", "tasks.colour=2", "count=3"], "'count' goes with a list"),
         (["build", "synthetic", "out=x", "seed=-1"], "seed: must be a whole number from 0 on"),
@@ -129,6 +132,19 @@ def test_show_writes_a_page_beside_the_rows(media, mmrl, with_media, write_jsonl
     assert (code, out) == (0, f"{page}\n")
     assert page.read_text().count("<article") == 3
     assert "3 of 5 rows" in page.read_text()
+
+
+def test_show_goes_on_after_bad_rows(mmrl, raw, write_jsonl):
+    path = write_jsonl(raw("a"), raw("b", anwser="4"), raw("c", answer="4"))
+    code, out, err = mmrl("show", path)
+    page = path.with_suffix(".html").read_text()
+    assert (code, out, err.count("\n")) == (2, f"{path.with_suffix('.html')}\n", 1)
+    assert f"{path}:2: row b: a row has no key 'anwser'" in err
+    assert page.count("<article") == 2
+    assert "own answer <b>1</b>, that of c <b>0</b>" in page
+    code, _, _ = mmrl("show", path, "--allow-skips", "verdicts=false")
+    assert code == 0
+    assert "own answer" not in path.with_suffix(".html").read_text()
 
 
 def test_stats_count_sources_and_answers(mmrl, raw, write_jsonl):
