@@ -45,15 +45,14 @@ def open_picture(source: SourceFile, longer_side: int) -> np.ndarray:
     return cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def open_square(source: SourceFile, side: int, rng: Random) -> np.ndarray:
-    """Return a square [side, side, 3] from the middle of the picture, a little off at random.
+def square_of(source: SourceFile, pixels: np.ndarray, side: int, rng: Random) -> np.ndarray:
+    """Return a square [side, side, 3] from the middle of a picture, a little off at random.
 
     Raises:
-        DataError: as `open_picture`, or the picture is smaller than a quarter of that side.
+        DataError: the picture is smaller than a quarter of that side.
     """
     import cv2
 
-    pixels = open_picture(source, 2 * side)
     shortest = min(pixels.shape[:2])
     if shortest < max(side // 4, 28):
         raise left_out(source.path, f"{shortest} pixels on its shorter side are too few")

@@ -18,7 +18,7 @@ from data_pipelines._pictures import (
     Size,
     image_part,
     open_picture,
-    open_square,
+    square_of,
     thumbnail,
     unlikeness,
 )
@@ -63,13 +63,14 @@ def rotation(
         count: Questions per picture.
         ending: The last words of the prompt.
     """
+    pixels = open_picture(source, 4 * size)
     for number in range(count):
         rng = stream("rotation", source, seed, number)
         level = drawn(difficulty, rng)
         if step is not None:
             level = round((STEPS.index(step) + 0.5) / len(STEPS), 2)
         degrees = step or STEPS[band(level, len(STEPS))]
-        square = open_square(source, 2 * size, rng)
+        square = square_of(source, pixels, 2 * size, rng)
         angle = degrees * rng.randrange(360 // degrees)
         shown = [
             _turned(square, turn, size, rng) for turn in ((0, angle) if reference else (angle,))
@@ -118,11 +119,11 @@ def contrastive(
         count: Questions per picture.
         ending: The last words of the prompt.
     """
+    one = open_picture(source, 2 * size)
     for number in range(count):
         rng = stream("contrastive", source, seed, number)
         level = drawn(difficulty, rng)
         answer = rng.choice(("positive", "negative"))
-        one = open_picture(source, 2 * size)
         other = one if answer == "positive" else _other_picture(source, one, 2 * size)
         views = [_view(pixels, size, level, rng) for pixels in (one, other)]
         text = (

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 from pydantic import Field
 
 from data_pipelines._clips import Fps, Side, check_motion, open_frames, video_part
@@ -57,12 +58,16 @@ def video_speed(
         count: Questions per video.
         ending: The last words of the prompt.
     """
+    shots: dict[int, np.ndarray] = {}
     for number in range(count):
         rng = stream("video_speed", source, seed, number)
         level = drawn(difficulty, rng)
         strides = SPEEDS[band(level, len(SPEEDS))]
         answer = rng.choice(list(strides))
-        shot = open_frames(source, frames * max(strides.values()) + 8, size)
+        reach = frames * max(strides.values()) + 8
+        if reach not in shots:
+            shots[reach] = open_frames(source, reach, size)
+        shot = shots[reach]
         parts: list[Any] = []
         for place, speed in enumerate((NORMAL, answer), start=1):
             start = rng.randint(0, len(shot) - frames * strides[speed])

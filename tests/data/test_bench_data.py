@@ -36,8 +36,8 @@ def test_speeds_of_ones_own_folders_stand_next_to_decoding_alone(tmp_path):
     assert "1 videos, 10 s" in lines[3]
     assert "mistakes" not in done.stdout
     building, bound = (float(speeds[3][place].replace(",", "")) for place in (2, 3))
-    assert 0 < building
-    assert 0 < bound
+    assert building > 0
+    assert bound > 0
 
 
 def test_a_folder_without_pictures_is_one_line(tmp_path):

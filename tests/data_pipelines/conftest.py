@@ -14,7 +14,7 @@ from mmrl.media.image import decode_image
 from mmrl.media.video import decode_video
 from mmrl.media.writers import write_mp4, write_wav
 
-PHOTOS, CLIPS, SOUNDS = 20, 6, 12
+PHOTOS, CLIPS, SOUNDS = 20, 4, 12
 SEES_ALL = MediaConfig(video_fps=2.0, video_max_frames=256, video_decoder="pyav")
 
 
