@@ -27,6 +27,12 @@
 | `media/processed`          | the step's different prompts; each is processed once              |
 | `media/encoded`            | those of them with media: each goes through the encoders once per |
 |                            | pass, or once per run where these are frozen                      |
+| `sampler/<what>`           | what a sampler moves: window, open share, middle; per source      |
+| `mixture/<source>`         | probability with which a row's source is drawn                    |
+| `filter/drawn`             | groups drawn; also `kept`, and in how many `draws`                |
+| `weight/mean`              | weight of the groups by their pass rate; also `min`, `max`        |
+| `stop/<rule>`              | 1 in the last step of a stage that the rule ended                 |
+| `select/kept`              | rows that a select stage hands on, of `select/pool`               |
 | `tokens`                   | completion tokens that training has seen since the run began      |
 """
 
