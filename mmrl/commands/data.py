@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -23,6 +23,7 @@ from mmrl.config.schema import MediaConfig
 from mmrl.errors import ConfigError, DataError
 from mmrl.progress import progress
 from mmrl.project import load_project
+from mmrl.types import Row
 
 
 @click.group()
@@ -97,14 +98,21 @@ def list_(ctx: click.Context) -> None:
 
 @data.command()
 @click.argument("file", type=click.Path(path_type=Path))
-def stats(file: Path) -> None:
-    """Count the rows of FILE by source, modality, verifier and answer."""
-    from mmrl.data.rows import load_rows
+@click.option("--allow-skips", is_flag=True, help="End with 0 even where rows were left out.")
+@click.pass_context
+def stats(ctx: click.Context, file: Path, allow_skips: bool) -> None:
+    """Count the rows of FILE by source, modality, verifier and answer.
+
+    Rows that cannot be used are named on standard error, and the exit code is 2.
+    """
     from mmrl.data.stats import count_rows
 
-    rows = load_rows(file)
+    bad: list[DataError] = []
+    counts = count_rows(_good_rows(file, bad))
+    if not counts:
+        raise DataError(f"{file}: holds no rows")
     table = [("source", "rows", "modality", "verifier", "responses", "answers")]
-    for source, found in count_rows(rows).items():
+    for source, found in counts.items():
         table.append(
             (
                 source,
@@ -119,7 +127,21 @@ def stats(file: Path) -> None:
     for line in table:
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
         click.echo("  ".join(cells).rstrip())
-    click.echo(f"{len(rows)} rows")
+    click.echo(f"{sum(found.rows for found in counts.values())} rows")
+    if bad and not allow_skips:
+        ctx.exit(2)
+
+
+def _good_rows(file: Path, bad: list[DataError]) -> Iterator[Row]:
+    """Yield the rows one at a time; name those that are none."""
+    from mmrl.data.rows import iter_rows
+
+    for found in iter_rows(file):
+        if isinstance(found, DataError):
+            bad.append(found)
+            click.echo(f"mmrl: {found}", err=True)
+        else:
+            yield found
 
 
 def _media_config(arguments: Sequence[str]) -> MediaConfig:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mmrl.types import Row
@@ -23,7 +23,7 @@ class SourceStats:
     """Rows that have a gold response."""
 
 
-def count_rows(rows: Sequence[Row]) -> dict[str, SourceStats]:
+def count_rows(rows: Iterable[Row]) -> dict[str, SourceStats]:
     """Return counts by source, sources in alphabetical order."""
     found: dict[str, SourceStats] = {}
     for row in rows:
