@@ -30,6 +30,7 @@ LONGEST_REPLY = 4_000_000
 LONGEST_WAIT_S = 60.0
 """Between two attempts, whatever the server asks for."""
 
+_CLOSED = "the chat was closed"
 _AGAIN = frozenset({408, 409, 425, 429, 500, 502, 503, 504})
 
 
@@ -130,7 +131,7 @@ class Chat:
             return reply
 
     def close(self) -> None:
-        """Close the connections; who still waits for another attempt gives up."""
+        """Close the connections for good; who still waits for another attempt gives up."""
         self._closed.set()
         if self._client is not None:
             self._client.close()
@@ -165,6 +166,8 @@ class Chat:
 
     def _send_in_turn(self, request: Mapping[str, Any]) -> Reply:
         """Send one request when the limits allow it."""
+        if self._closed.is_set():
+            raise ChatError(_CLOSED)
         set_aside = self._pace.await_turn(int(request.get("max_tokens") or 0))
         with self._lock:
             self.sent += 1
@@ -198,6 +201,11 @@ class Chat:
             raise _Passing(f"no reply within {self.endpoint.timeout_s:g} s") from error
         except httpx.TransportError as error:
             raise _Passing(f"the connection failed ({type(error).__name__})") from error
+        except RuntimeError as error:
+            if self._closed.is_set():
+                # httpx says so of a client that was closed between two of its steps
+                raise ChatError(_CLOSED) from error
+            raise
         except httpx.HTTPError as error:
             raise ChatError(f"the request failed ({type(error).__name__})") from error
         if response.status_code != 200:
