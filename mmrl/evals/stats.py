@@ -123,9 +123,9 @@ def aggregate_interval(
     for place, (item, cluster) in enumerate(zip(items, clusters, strict=True)):
         members[cluster or place].append(item)
     groups = list(members.values())
-    value = aggregate([(item, f"{i}") for i, group in enumerate(groups) for item in group])
+    value = aggregate([(item, f"{at}.0") for at, group in enumerate(groups) for item in group])
     found = [
-        aggregate([(item, f"{copy}") for copy, at in enumerate(row) for item in groups[at]])
+        aggregate([(item, name) for at, name in _copies(row) for item in groups[at]])
         for drawn in _draws(len(groups), resamples, seed)
         for row in drawn
     ]
@@ -160,6 +160,13 @@ def mcnemar(wins: int, losses: int) -> float:
     n = wins + losses
     tail = sum(comb(n, count) for count in range(min(wins, losses) + 1))
     return min(1.0, 2 * tail / 2**n)
+
+
+def _copies(row: np.ndarray) -> Iterator[tuple[int, str]]:
+    """Yield each cluster of a draw as often as it was drawn, each copy with a name of its own."""
+    for at, count in enumerate(np.bincount(row).tolist()):
+        for copy in range(count):
+            yield at, f"{at}.{copy}"
 
 
 def _by_cluster(

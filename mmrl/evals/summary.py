@@ -24,8 +24,10 @@ from mmrl.evals.stats import (
 )
 
 DIGITS = 6
-AGGREGATE_RESAMPLES = 200
-"""Draws where each one computes the whole metric again."""
+AGGREGATE_RESAMPLES = (50, 200)
+"""Least and most draws where each one computes the whole metric again."""
+AGGREGATED = 500_000
+"""Items of all those draws together, within these bounds."""
 
 
 def summarise(
@@ -51,7 +53,7 @@ def summarise(
         "clusters": len({r.item.cluster or ("", place) for place, r in enumerate(results)}),
         "samples": min(samples) if min(samples) == max(samples) else [min(samples), max(samples)],
         "bootstrap": {
-            "resamples": _resamples(benchmark, resamples),
+            "resamples": _resamples(benchmark, len(results), resamples),
             "seed": SEED,
             "level": 0.95,
         },
@@ -105,32 +107,51 @@ def _headline(
     if benchmark.aggregate is None:
         values = [_mean(result, mode) for result in results]
         return benchmark.metric, mean_interval(values, clusters, resamples=resamples), {}
-    numbers = _aggregated(benchmark, [(result, result.item.cluster) for result in results], mode)
+    known: dict[tuple[int, str, int], Scored] = {}
+    whole = [(result, result.item.cluster) for result in results]
+    numbers = _aggregated(benchmark, whole, mode, known)
     name = next(iter(numbers))
     interval = aggregate_interval(
         results,
         clusters,
-        lambda drawn: _aggregated(benchmark, drawn, mode)[name],
-        resamples=_resamples(benchmark, resamples),
+        lambda drawn: _aggregated(benchmark, drawn, mode, known)[name],
+        resamples=_resamples(benchmark, len(results), resamples),
     )
     return name, dataclasses.replace(interval, value=numbers[name]), numbers
 
 
-def _resamples(benchmark: Benchmark, resamples: int) -> int:
-    return resamples if benchmark.aggregate is None else min(resamples, AGGREGATE_RESAMPLES)
+def _resamples(benchmark: Benchmark, count: int, resamples: int) -> int:
+    if benchmark.aggregate is None:
+        return resamples
+    least, most = AGGREGATE_RESAMPLES
+    return min(resamples, most, max(least, AGGREGATED // count))
 
 
 def _aggregated(
-    benchmark: Benchmark, drawn: Sequence[tuple[ItemResult, str]], mode: str
+    benchmark: Benchmark,
+    drawn: Sequence[tuple[ItemResult, str]],
+    mode: str,
+    known: dict[tuple[int, str, int], Scored],
 ) -> dict[str, float]:
     """Return the benchmark's own numbers, averaged over the samples: first of each item, second of
     each, and so on.
+
+    Args:
+        benchmark: Whose numbers.
+        drawn: Items, each with the name of its copy of a cluster.
+        mode: The mode.
+        known: What was made before, as a draw holds mostly what others held.
     """
     assert benchmark.aggregate is not None
     found: dict[str, list[float]] = defaultdict(list)
-    items = [(dataclasses.replace(result.item, cluster=name), result) for result, name in drawn]
     for place in range(min(len(result.samples) for result, _ in drawn)):
-        scored = [Scored(item=item, score=result.samples[place][mode]) for item, result in items]
+        scored = []
+        for result, name in drawn:
+            key = (id(result), name, place)
+            if key not in known:
+                item = dataclasses.replace(result.item, cluster=name)
+                known[key] = Scored(item=item, score=result.samples[place][mode])
+            scored.append(known[key])
         for key, value in benchmark.aggregate(scored).items():
             found[key].append(value)
     return {key: fmean(values) for key, values in found.items()}
@@ -169,9 +190,9 @@ def _group(
 
 
 def _part(benchmark: Benchmark, results: Sequence[ItemResult], mode: str) -> dict[str, Any]:
-    if benchmark.metric == "mAP":
+    if benchmark.metric == "mAP" and benchmark.aggregate is not None:
         drawn = [(result, result.item.cluster) for result in results]
-        value = next(iter(_aggregated(benchmark, drawn, mode).values()))
+        value = next(iter(_aggregated(benchmark, drawn, mode, {}).values()))
         return {"n": len(results), "value": round(value, DIGITS)}
     values = [_mean(result, mode) for result in results]
     interval = mean_interval(values, [result.item.cluster for result in results], resamples=1000)
