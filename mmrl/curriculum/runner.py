@@ -4,7 +4,6 @@ where it stood.
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,7 +22,7 @@ from mmrl.config.schema import (
 from mmrl.config.stage_order import starts_from
 from mmrl.curriculum.build import build_sampler
 from mmrl.curriculum.rows import StageRows, load_stage_rows, takes_selected
-from mmrl.curriculum.select import SelectRun, go_on, save_selection, select
+from mmrl.curriculum.select import SelectRun, run_select
 from mmrl.curriculum.stopping import StopRules
 from mmrl.errors import ConfigError, RunError
 from mmrl.model import Policy, load_policy
@@ -122,25 +121,21 @@ def _run_stage(
         _say_where_it_stands(folder, screen)
     prompts = _prompts(prompts, policy, stage, screen)
     if isinstance(stage, SelectStage):
-        pool = [dataclasses.replace(row, reward={}) for row in rows.train]
-        with Rubric(RewardsConfig(), pool) as rubric:
-            select_run = SelectRun(
+        run_select(
+            SelectRun(
                 name=name,
                 stage=stage,
                 seed=run.seed,
                 policy=policy,
                 prompts=prompts,
-                rubric=rubric,
-                rows=pool,
+                rows=rows.train,
                 folder=folder,
                 screen=screen,
                 trackers=trackers,
                 tokens=tokens,
-            )
-            if start is not None:
-                go_on(select_run, start.state)
-            select(select_run)
-            save_selection(select_run, finished=True)
+            ),
+            start.state if start else None,
+        )
         return prompts
     reference = _reference(run, stage, first_weights)
     sharing = set_up_sharing(
@@ -182,19 +177,25 @@ def _run_stage(
             trackers=trackers,
             tokens=tokens,
         )
-        if start is not None:
-            _go_on(stage_run, start)
-        elif name == next(other for other, one in run.stages.items() if one.steps):
-            evaluate_heldout(stage_run)
-            evaluate_benchmarks(stage_run)
-        if isinstance(stage, GrpoStage):
-            train_grpo(stage_run, stage)
-        else:
-            train_sft(stage_run, stage)
+        first = next(other for other, one in run.stages.items() if one.steps)
+        _train(stage_run, start, first=name == first)
+    return prompts
+
+
+def _train(stage_run: StageRun, start: Checkpoint | None, *, first: bool) -> None:
+    """Train a stage to its end, from its start or from a checkpoint."""
+    if start is not None:
+        _go_on(stage_run, start)
+    elif first:
         evaluate_heldout(stage_run)
         evaluate_benchmarks(stage_run)
-        save(stage_run, finished=True)
-    return prompts
+    if isinstance(stage_run.stage, GrpoStage):
+        train_grpo(stage_run, stage_run.stage)
+    else:
+        train_sft(stage_run, stage_run.stage)
+    evaluate_heldout(stage_run)
+    evaluate_benchmarks(stage_run)
+    save(stage_run, finished=True)
 
 
 def _go_on(stage_run: StageRun, start: Checkpoint) -> None:

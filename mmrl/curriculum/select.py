@@ -6,6 +6,7 @@ hold no weights, since those are the ones that it started from.
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -39,8 +40,6 @@ class SelectRun:
     seed: int
     policy: Policy
     prompts: Prompts
-    rubric: Rubric
-    """The rows' own verifiers only."""
     rows: list[Row]
     folder: RunFolder
     screen: Screen
@@ -53,33 +52,36 @@ class SelectRun:
     scored: list[Scored] = field(default_factory=list)
 
 
-def select(run: SelectRun) -> None:
+def run_select(run: SelectRun, start: RunState | None = None) -> None:
     """Score the rows that are not scored yet, then write down which are kept.
 
     Raises:
         DataError: none is kept.
         RewardError: too many completions could not be judged.
+        RunError: a checkpoint is of other rows.
     """
+    if start is not None:
+        _go_on(run, start)
     chunks = [*micro_batches(len(run.rows), run.stage.rollout.prompts_per_step)]
-    with run.screen.bar(run.name, len(chunks), done=run.step) as bar:
+    # the rows' weights are for terms of the stages that learn from them
+    pool = [dataclasses.replace(row, reward={}) for row in run.rows]
+    with (
+        Rubric(RewardsConfig(), pool) as rubric,
+        run.screen.bar(run.name, len(chunks), done=run.step) as bar,
+    ):
         for chunk in chunks[run.step :]:
-            metrics = _score(run, [run.rows[place] for place in chunk])
+            metrics = _score(run, rubric, [pool[place] for place in chunk])
             bar.advance(metrics=metrics)
             if run.step % run.stage.checkpoint.every == 0 and run.step < len(chunks):
-                save_selection(run, finished=False)
+                _save(run, finished=False)
     kept = choose(run.scored, run.stage.select)
     write_selection(run.folder.path, run.name, kept, run.stage.select)
-    metrics = {"select/pool": len(run.scored), "select/kept": len(kept)}
-    _log(run, {key: float(value) for key, value in metrics.items()})
+    _log(run, {"select/pool": float(len(run.scored)), "select/kept": float(len(kept))})
     run.screen.say(f"{run.name}: {len(kept)} of {len(run.scored)} rows are kept")
+    _save(run, finished=True)
 
 
-def go_on(run: SelectRun, state: RunState) -> None:
-    """Pick up a stage where a checkpoint stands.
-
-    Raises:
-        RunError: the rows that were scored are not the ones that come first now.
-    """
+def _go_on(run: SelectRun, state: RunState) -> None:
     run.scored = [Scored(**line) for line in state.sampler["scored"]]
     run.step, run.tokens, run.unjudged = state.step, state.tokens, state.unjudged
     if [line.id for line in run.scored] != [row.id for row in run.rows[: len(run.scored)]]:
@@ -89,7 +91,7 @@ def go_on(run: SelectRun, state: RunState) -> None:
         )
 
 
-def save_selection(run: SelectRun, *, finished: bool) -> None:
+def _save(run: SelectRun, *, finished: bool) -> None:
     """Write a checkpoint of this moment, without weights."""
     metrics_bytes, rollouts_bytes = run.folder.metrics_bytes(), run.folder.rollouts_bytes()
     run.folder.sync()
@@ -111,7 +113,7 @@ def save_selection(run: SelectRun, *, finished: bool) -> None:
     )
 
 
-def _score(run: SelectRun, rows: list[Row]) -> dict[str, float]:
+def _score(run: SelectRun, rubric: Rubric, rows: list[Row]) -> dict[str, float]:
     """Answer and judge a chunk; return its metrics."""
     began, rollout = time.perf_counter(), run.stage.rollout
     torch.manual_seed(derive(run.seed, run.name, run.step, "step"))
@@ -123,7 +125,7 @@ def _score(run: SelectRun, rows: list[Row]) -> dict[str, float]:
         group_size=rollout.group_size,
         seed=derive(run.seed, run.name, run.step, "sample"),
     )
-    rollouts_PG = judge(run.rubric, prompts_P, completions_PG, progress=0.0)
+    rollouts_PG = judge(rubric, prompts_P, completions_PG, progress=0.0)
     run.scored += [score_group(rollouts_G) for rollouts_G in rollouts_PG]
     run.step += 1
     rollouts = [rollout for rollouts_G in rollouts_PG for rollout in rollouts_G]
