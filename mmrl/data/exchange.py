@@ -51,7 +51,7 @@ def read_record(
         raise Misfit(f"two of its fields would be extra.{min(both)}; drop=[{min(both)}] leaves one")
     number = f"{origin.name}-{origin.number}"
     raw = {"id": number, "source": origin.name, **raw, "extra": {**extra, **left}}
-    if kept is not None:
+    if kept not in (None, ""):  # a table has an empty cell
         raw = {**raw, **_kept(kept)}
     if numbered and raw["id"] != number:
         raw["extra"] = {**raw["extra"], "id": raw["id"]}

@@ -146,7 +146,8 @@ def _table(records: Iterable[Record], path: Path, target: Format) -> int:
     columns = [*target.schema().names, KEPT]
     count = 0
     with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        # Its own line ends, \r\n, make it quote fields that hold either of the two.
+        writer = csv.writer(file)
         writer.writerow(columns)
         for record in records:
             cells = (record.get(name, "") for name in columns)

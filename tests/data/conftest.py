@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 
 import numpy as np
 import pytest
 
 from mmrl.config.schema import MediaConfig
 from mmrl.media.writers import write_mp4, write_png, write_wav
+
+
+@pytest.fixture(autouse=True)
+def same_project():
+    """Commands name the project in the environment; the next test looks for its own."""
+    before = os.environ.pop("MMRL_PROJECT", None)
+    yield
+    os.environ.pop("MMRL_PROJECT", None)
+    if before is not None:
+        os.environ["MMRL_PROJECT"] = before
 
 
 @pytest.fixture

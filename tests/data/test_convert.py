@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 
 import pyarrow as pa
 import pytest
@@ -28,15 +27,6 @@ FORMATS = (
     "vlm_r1",
     "vtriune",
 )
-
-
-@pytest.fixture(autouse=True)
-def same_project():
-    before = os.environ.get("MMRL_PROJECT")
-    yield
-    os.environ.pop("MMRL_PROJECT", None)
-    if before is not None:
-        os.environ["MMRL_PROJECT"] = before
 
 
 @pytest.fixture

@@ -78,6 +78,17 @@ def place(text: str, media: Mapping[str, Sequence[Any]], *, first: bool = True) 
     return parts
 
 
+def before_text(media: Mapping[str, Sequence[Any]], text: str) -> list[Record]:
+    """Return the parts of a message that shows its media before its text."""
+    parts: list[Record] = [
+        {"type": kind, kind: item} for kind, items in media.items() for item in items
+    ]
+    _add_text(parts, text)
+    if not parts:
+        raise Misfit("the question is empty")
+    return parts
+
+
 def unplace(content: Sequence[Mapping[str, Any]]) -> tuple[str, dict[str, list[Medium]]]:
     """Return a message as text with places for its media, and the media by kind.
 

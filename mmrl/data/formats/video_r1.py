@@ -7,7 +7,14 @@ from __future__ import annotations
 from typing import Any
 
 from mmrl.data.format import Format, Misfit, Origin, Record, register_format
-from mmrl.data.formats._fields import MEDIUM, media_first, said_answer, tagged_answer, take
+from mmrl.data.formats._fields import (
+    MEDIUM,
+    before_text,
+    media_first,
+    said_answer,
+    tagged_answer,
+    take,
+)
 from mmrl.types import Row
 
 _VERIFIERS: dict[str, Record] = {
@@ -37,7 +44,7 @@ def read(record: Record, origin: Origin) -> Record:
         extra["choices"] = options
     elif options:
         extra["options"] = options
-    content = [{"type": kind, kind: take(record, "path", MEDIUM)}, {"type": "text", "text": text}]
+    content = before_text({kind: [take(record, "path", MEDIUM)]}, text)
     row: Record = {
         "source": take(record, "data_source", str, origin.name),
         "prompt": [{"role": "user", "content": content}],
@@ -57,9 +64,10 @@ def read(record: Record, origin: Origin) -> Record:
 def write(row: Row) -> Record:
     """Write one record: one picture or video, then the text."""
     text, media = media_first(row)
-    ((kind, items),) = list(media.items()) or [("text", [])]
-    if kind not in ("image", "video") or len(items) != 1:
+    shown = [(kind, medium) for kind, items in media.items() for medium in items]
+    if len(shown) != 1 or shown[0][0] == "audio":
         raise Misfit("Video-R1 shows exactly one image or video")
+    kind, medium = shown[0]
     problem_type = row.extra.get("problem_type") or _problem_type(row)
     options: Any = row.extra.get("options", [])
     choices = row.extra.get("choices")
@@ -75,7 +83,7 @@ def write(row: Row) -> Record:
         "problem_type": problem_type,
         "options": options,
         "solution": tagged_answer(row),
-        "path": items[0],
+        "path": medium,
         "data_source": row.source,
     }
     if row.response:

@@ -10,7 +10,7 @@ from typing import Any
 
 from mmrl.answer import as_text
 from mmrl.data.format import Format, Misfit, Origin, Record, register_format
-from mmrl.data.formats._fields import media_first, media_list, said_answer, take
+from mmrl.data.formats._fields import before_text, media_first, media_list, said_answer, take
 from mmrl.types import Row
 
 _METHODS: dict[str, Record] = {
@@ -37,10 +37,10 @@ def read(record: Record, origin: Origin, *, reward_method: str = "default") -> R
     if method not in _METHODS:
         raise Misfit(f"accu_reward_method {method!r} is none of {', '.join(_METHODS)}")
     images = media_list(record.pop("image", None), "image")
-    content = [{"type": "image", "image": image} for image in images]
     text = question.replace("<image>", "")
+    content = before_text({"image": images}, text)
     row: Record = {
-        "prompt": [{"role": "user", "content": [*content, {"type": "text", "text": text}]}],
+        "prompt": [{"role": "user", "content": content}],
         "answer": _answer(solution, method),
         "verifier": _METHODS[method],
         "extra": {"accu_reward_method": named} if named else {},
