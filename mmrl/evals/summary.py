@@ -53,7 +53,7 @@ def summarise(
         "clusters": len({r.item.cluster or ("", place) for place, r in enumerate(results)}),
         "samples": min(samples) if min(samples) == max(samples) else [min(samples), max(samples)],
         "bootstrap": {
-            "resamples": _resamples(benchmark, len(results), resamples),
+            "resamples": draws(benchmark, len(results), resamples),
             "seed": SEED,
             "level": 0.95,
         },
@@ -85,7 +85,7 @@ def _mode(
 ) -> dict[str, Any]:
     scores = list(statuses(results, mode))
     first = next((score.detail for score in scores if score.status == "error"), None)
-    name, interval, numbers = _headline(benchmark, results, mode, resamples)
+    name, interval, numbers = measure(benchmark, results, mode, resamples)
     found: dict[str, Any] = {"name": name, **_rounded(interval)}
     if numbers:
         found["numbers"] = {key: round(value, DIGITS) for key, value in numbers.items()}
@@ -100,34 +100,38 @@ def _mode(
     return found
 
 
-def _headline(
+def measure(
     benchmark: Benchmark, results: Sequence[ItemResult], mode: str, resamples: int
 ) -> tuple[str, Interval, dict[str, float]]:
+    """Return the name of the headline number, the number with its interval, and the benchmark's
+    other numbers.
+    """
     clusters = [result.item.cluster for result in results]
     if benchmark.aggregate is None:
-        values = [_mean(result, mode) for result in results]
+        values = [mean_value(result, mode) for result in results]
         return benchmark.metric, mean_interval(values, clusters, resamples=resamples), {}
     known: dict[tuple[int, str, int], Scored] = {}
     whole = [(result, result.item.cluster) for result in results]
-    numbers = _aggregated(benchmark, whole, mode, known)
+    numbers = aggregated(benchmark, whole, mode, known)
     name = next(iter(numbers))
     interval = aggregate_interval(
         results,
         clusters,
-        lambda drawn: _aggregated(benchmark, drawn, mode, known)[name],
-        resamples=_resamples(benchmark, len(results), resamples),
+        lambda drawn: aggregated(benchmark, drawn, mode, known)[name],
+        resamples=draws(benchmark, len(results), resamples),
     )
     return name, dataclasses.replace(interval, value=numbers[name]), numbers
 
 
-def _resamples(benchmark: Benchmark, count: int, resamples: int) -> int:
+def draws(benchmark: Benchmark, count: int, resamples: int) -> int:
+    """Return how often the bootstrap draws so many items."""
     if benchmark.aggregate is None:
         return resamples
     least, most = AGGREGATE_RESAMPLES
     return min(resamples, most, max(least, AGGREGATED // count))
 
 
-def _aggregated(
+def aggregated(
     benchmark: Benchmark,
     drawn: Sequence[tuple[ItemResult, str]],
     mode: str,
@@ -192,14 +196,15 @@ def _group(
 def _part(benchmark: Benchmark, results: Sequence[ItemResult], mode: str) -> dict[str, Any]:
     if benchmark.metric == "mAP" and benchmark.aggregate is not None:
         drawn = [(result, result.item.cluster) for result in results]
-        value = next(iter(_aggregated(benchmark, drawn, mode, {}).values()))
+        value = next(iter(aggregated(benchmark, drawn, mode, {}).values()))
         return {"n": len(results), "value": round(value, DIGITS)}
-    values = [_mean(result, mode) for result in results]
+    values = [mean_value(result, mode) for result in results]
     interval = mean_interval(values, [result.item.cluster for result in results], resamples=1000)
     return {"n": len(results), **_rounded(interval)}
 
 
-def _mean(result: ItemResult, mode: str) -> float:
+def mean_value(result: ItemResult, mode: str) -> float:
+    """Return the mean credit of an item's samples."""
     return fmean(sample[mode].value for sample in result.samples)
 
 
