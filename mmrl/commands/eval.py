@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from mmrl.commands.eval_compare import compare
 from mmrl.errors import ConfigError
 from mmrl.project import load_project
 
@@ -32,8 +33,12 @@ def eval_() -> None:
     mmrl eval tasks=mathvista,seed_bench_r1 model=qwen2_5_vl_7b data=DIR out=DIR
     mmrl eval tasks=mathvista engine=replay responses=FILE.jsonl data=testmini.json out=DIR
     mmrl eval score task=mathvista FILE.jsonl [mode=official]
+    mmrl eval compare A B
     mmrl eval tasks
     """
+
+
+eval_.add_command(compare)
 
 
 @eval_.command(context_settings={"ignore_unknown_options": True})
