@@ -88,7 +88,6 @@ def _in_processes(function: Function, items: Iterable[Any], workers: int) -> Ite
 
 
 def _on_ray(function: Function, items: Iterable[Any], workers: int) -> Iterator[Any]:
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
     try:
         import ray
         import ray.data
@@ -100,6 +99,8 @@ def _on_ray(function: Function, items: Iterable[Any], workers: int) -> Iterator[
         context = ray.data.DataContext.get_current()
         context.execution_options.preserve_order = True
         context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         for chunk in _chunks(items):
             blocks = min(len(chunk), 4 * workers)
             rows = ray.data.from_items(

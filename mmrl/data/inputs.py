@@ -79,8 +79,18 @@ def open_inputs(
                 raise
             yield error
             continue
+        if len(files) > 1:
+            records = _with_its_end(records, file)
         folder = media or file.parent
         yield Input(name=file.stem, folder=folder, records=records, count=count_records(file))
+
+
+def _with_its_end(records: Numbered, file: Path) -> Numbered:
+    """Yield what ends a file as its last record, so that the files after it are read."""
+    try:
+        yield from records
+    except DataError as error:
+        yield str(file), error
 
 
 _SAVED = ("dataset_info.json", "dataset_dict.json")
