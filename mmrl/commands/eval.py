@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from mmrl.commands.eval_compare import compare
+from mmrl.commands.eval_contamination import contamination
 from mmrl.errors import ConfigError
 from mmrl.project import load_project
 
@@ -34,11 +35,13 @@ def eval_() -> None:
     mmrl eval tasks=mathvista engine=replay responses=FILE.jsonl data=testmini.json out=DIR
     mmrl eval score task=mathvista FILE.jsonl [mode=official]
     mmrl eval compare A B
+    mmrl eval contamination RUN train=rows.jsonl
     mmrl eval tasks
     """
 
 
 eval_.add_command(compare)
+eval_.add_command(contamination)
 
 
 @eval_.command(context_settings={"ignore_unknown_options": True})
