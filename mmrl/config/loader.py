@@ -3,7 +3,8 @@
 `stage=NAME` or `curriculum=NAME` says what runs. `group=NAME` chooses a file of configs/,
 `section.key=value` sets a value in every stage that has the key, `stages.NAME.section.key=value` in
 one stage, and null takes away a stage, a reward term or a data source. Values may refer to others
-of their stage by `${section.key}`, and to `${run.name}` and `${run.seed}`.
+of their stage by `${section.key}`, and to `${run.name}` and `${run.seed}`. `smoke=true` lays the
+curriculum's smoke form under the arguments; see mmrl/config/smoke.py.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mmrl.config.overrides import Override, parse_overrides
 from mmrl.config.rounds import Rounds, write_out
 from mmrl.config.runs import ASKED, RESOLVED, newest, next_out
 from mmrl.config.schema import Run, Stage
+from mmrl.config.smoke import Overlay, take_overlay
 from mmrl.config.stages import Composed, compose_stages
 from mmrl.config.yaml12 import parse_file
 from mmrl.errors import ConfigError, RunError
@@ -57,9 +59,13 @@ def load_run(arguments: Sequence[str], project: Path) -> LoadedRun:
         return _resume_alone(entry["resume"], rest)
     if ("stage" in entry) == ("curriculum" in entry):
         raise ConfigError(_one_of_two(entry, rest, project))
-    tree, rounds = _run_tree(entry, [o for o in rest if o.path[0] in Run.model_fields], project)
+    tree, rounds, overlay = _run_tree(
+        entry, [o for o in rest if o.path[0] in Run.model_fields], project
+    )
     of_stages = [o for o in rest if o.path[0] not in Run.model_fields or o.path[0] == "stages"]
-    stages, mistakes = compose_stages(tree, rounds.spread(of_stages), project, rounds.numbers)
+    stages, mistakes = compose_stages(
+        tree, rounds.spread(of_stages), project, rounds.numbers, overlay
+    )
     values = resolve(
         Tree(values={key: tree.values[key] for key in tree.values if key != "stages"}), {}
     )
@@ -114,8 +120,8 @@ def _one_of_two(entry: Mapping[str, str], overrides: list[Override], project: Pa
 
 def _run_tree(
     entry: Mapping[str, str], overrides: list[Override], project: Path
-) -> tuple[Tree, Rounds]:
-    """The keys of the run, and under `stages` what the curriculum says of each."""
+) -> tuple[Tree, Rounds, Overlay]:
+    """The keys of the run, under `stages` what the curriculum says of each, and its smoke form."""
     fields = Run.model_fields
     chosen = {
         o.key: o.text
@@ -133,13 +139,18 @@ def _run_tree(
         )
     else:
         tree.lay_all(flatten(project, group, entry[group], chosen, f"curriculum={entry[group]}"))
+    smoke = next((o.read(bool) for o in reversed(overrides) if o.key == "smoke"), False)
+    where = f"configs/{group}/{entry[group]}.yaml"
+    overlay = take_overlay(tree, project, wanted=smoke is True, where=where)
     rounds, overrides = write_out(tree, overrides)
+    first = {fresh: name for name, those in rounds.names.items() for fresh in those}
+    overlay = replace(overlay, names=first)
     for override in rounds.spread(overrides):
         if override.path[0] == "stages":
             _override_entry(tree, override)
         elif override.key not in chosen:
             tree.lay(override.path, override.read(annotation_at(Run, override.path)), COMMAND_LINE)
-    return tree, rounds
+    return tree, rounds, overlay
 
 
 def _override_entry(tree: Tree, override: Override) -> None:

@@ -365,6 +365,8 @@ class Run(Section):
     out: Path
     """The run folder."""
     seed: int = Field(default=0, ge=0)
+    smoke: bool = False
+    """Train the curriculum's smoke form: made-up rows, a tiny model, a few steps."""
     launch: LaunchConfig = LaunchConfig()
     stages: dict[str, AnyStage] = Field(min_length=1)
 

@@ -23,6 +23,7 @@ from mmrl.config.keys import (
 )
 from mmrl.config.overrides import Override
 from mmrl.config.schema import Stage
+from mmrl.config.smoke import Overlay
 from mmrl.errors import ConfigError
 
 
@@ -64,9 +65,14 @@ class Composed:
 
 
 def compose_stages(
-    run: Tree, overrides: Sequence[Override], project: Path, rounds: Mapping[str, int]
+    run: Tree,
+    overrides: Sequence[Override],
+    project: Path,
+    rounds: Mapping[str, int],
+    overlay: Overlay,
 ) -> tuple[dict[str, Composed], list[str]]:
-    """Compose each stage of a run; `rounds` are the numbers of those that are repeated.
+    """Compose each stage of a run; `rounds` are the numbers of those that are repeated, and
+    `overlay` lies between the files and the overrides.
 
     Returns them with the mistakes that were found on the way.
     """
@@ -83,7 +89,7 @@ def compose_stages(
     mistakes: list[str] = []
     for name, entry in given.items():
         try:
-            stages[name] = _read(name, entry, run, asked, project)
+            stages[name] = _read(name, entry, run, asked, project, overlay)
         except ConfigError as error:
             mistakes += str(error).splitlines()
     whole = not mistakes
@@ -114,12 +120,22 @@ class _Stage:
     tree: Tree
 
 
-def _read(name: str, entry: Any, run: Tree, overrides: Sequence[Override], project: Path) -> _Stage:
+def _read(
+    name: str,
+    entry: Any,
+    run: Tree,
+    overrides: Sequence[Override],
+    project: Path,
+    overlay: Overlay,
+) -> _Stage:
     """The stage's file with the files chosen for its sections, and the curriculum's changes."""
     file, changes = _read_entry(name, entry, run)
     groups = stage_groups()
     chosen = {k: v for k, v in changes.items() if k in groups and isinstance(v, str)}
-    changes = {k: v for k, v in changes.items() if k not in chosen}
+    changes = {
+        k: v for k, v in changes.items() if k not in chosen and not overlay.replaces(name, k)
+    }
+    chosen |= overlay.choices(name)
     own = [o for override in overrides if (o := _of_stage(override, name))]
     chosen |= {o.key: o.text for o in own if _is_choice(o)}
     origin = run.origin(("stages", name, "stage"))
@@ -137,6 +153,7 @@ def _read(name: str, entry: Any, run: Tree, overrides: Sequence[Override], proje
     stage.tree.lay_all(layer for layer in layers if not {*layer.section} & lacking)
     for key, value in changes.items():
         stage.tree.lay((key,), value, lambda path: run.origin(("stages", name, *path)))
+    overlay.lay(stage.tree, name, root)
     return stage
 
 
