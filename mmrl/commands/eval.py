@@ -12,6 +12,7 @@ import click
 
 from mmrl.commands.eval_compare import compare
 from mmrl.commands.eval_contamination import contamination
+from mmrl.commands.eval_view import view
 from mmrl.errors import ConfigError
 from mmrl.project import load_project
 
@@ -36,12 +37,14 @@ def eval_() -> None:
     mmrl eval score task=mathvista FILE.jsonl [mode=official]
     mmrl eval compare A B
     mmrl eval contamination RUN train=rows.jsonl
+    mmrl eval view RUN [OTHER]
     mmrl eval tasks
     """
 
 
 eval_.add_command(compare)
 eval_.add_command(contamination)
+eval_.add_command(view)
 
 
 @eval_.command(context_settings={"ignore_unknown_options": True})

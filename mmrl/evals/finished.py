@@ -59,7 +59,8 @@ class Finished:
     path: Path
     tasks: Mapping[str, FinishedTask]
     described: Mapping[str, Any] = field(default_factory=dict)
-    """What results.json says of model, engine and settings; empty for a file."""
+    """What results.json says: model, engine, settings, and the numbers under `results`, which are
+    all that a file of scored lines has."""
 
 
 def read_finished(path: Path, project: Path, *, only: Sequence[str] = ()) -> Finished:
@@ -161,7 +162,8 @@ def _read_scored(file: Path, project: Path) -> Finished:
     task = FinishedTask(
         benchmark=benchmark, version=str(summary.get("version", "")), modes=modes, items=items
     )
-    return Finished(path=file, tasks={benchmark.name: task})
+    results = {"results": {benchmark.name: summary}}
+    return Finished(path=file, tasks={benchmark.name: task}, described=results)
 
 
 def _scored_line(benchmark: Benchmark, line: Mapping[str, Any], number: int) -> tuple[Item, Said]:
