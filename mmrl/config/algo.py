@@ -121,6 +121,12 @@ class AlgoConfig(Section):
     (StableReinforce; 3 in the paper)."""
     empg: EmpgConfig | None = None
     imitation: ImitationConfig | None = None
+    trace_shape: float | None = Field(default=None, gt=0)
+    """gamma in p / (p + gamma), the term of tokens that a teacher wrote (LUFFY); 0.1 unless
+    given."""
+    trace_mean: Literal["loss", "sequence"] = "loss"
+    """What such a token weighs: what the loss gives all tokens, or its share of its own trace
+    (AMPO)."""
     drop_agreeing: bool = False
     """Groups whose siblings all score the same leave the denominators too, as if never sampled."""
     clip_low: float = Field(default=0.2, ge=0)
