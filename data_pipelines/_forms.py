@@ -85,7 +85,7 @@ def _row(question: str, answer: Any, verifier: str, **params: Any) -> Raw:
 
 
 def _number(raw: Raw, words: tuple[str, ...], rng: Random) -> Raw:
-    return _row(_question(raw), raw["answer"], "math")
+    return _row(_question(raw), raw["answer"], "number")
 
 
 def _options(raw: Raw, words: tuple[str, ...], rng: Random) -> tuple[str, str]:
@@ -141,13 +141,13 @@ def _pair(raw: Raw, words: tuple[str, ...], rng: Random) -> Raw:
 
 
 def _caption(raw: Raw, words: tuple[str, ...], rng: Random) -> Raw:
-    return _row(f"Caption: {_thought(raw)}. {_question(raw)}", raw["answer"], "math")
+    return _row(f"Caption: {_thought(raw)}. {_question(raw)}", raw["answer"], "number")
 
 
 def _text_only(raw: Raw, words: tuple[str, ...], rng: Random) -> Raw:
     total = int(raw["answer"]) + 1
     first = rng.randint(1, total - 1)
-    return _row(f"{first} + {total - first}?", str(total), "math")
+    return _row(f"{first} + {total - first}?", str(total), "number")
 
 
 _FORMS: dict[str, Callable[[Raw, tuple[str, ...], Random], Raw]] = {

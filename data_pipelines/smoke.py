@@ -40,7 +40,7 @@ def smoke(
     media: Media = "image",
     trace: Trace = "think",
     empty_thoughts: Annotated[float, Field(ge=0, le=1)] = 0.0,
-    source: str | None = None,
+    name: str | None = None,
     verifier: dict[str, Any] | None = None,
     count: Annotated[int, Field(ge=1, le=1000)] = 8,
 ) -> Iterator[dict[str, Any]]:
@@ -56,7 +56,7 @@ def smoke(
         media: What is asked about: drawn pictures, drawn videos or generated sounds.
         trace: How responses are written.
         empty_thoughts: The share of responses whose thought is left empty (TON's thought dropout).
-        source: The rows' source; the form or the pretext task if not given.
+        name: The rows' source; the form or the pretext task if not given.
         verifier: Who judges, instead of the form's own: `{name: NAME, params: {...}}`.
         count: Rows, or files of drawn media for a pretext task.
     """
@@ -66,7 +66,7 @@ def smoke(
         made = _asked(folder, form, media, seed=seed, split=split, count=count)
     else:
         made = _pretext(folder, str(pretext), params or {}, media, seed=seed, count=count)
-    name = source or form or str(pretext)
+    name = name or form or str(pretext)
     rng = Random(f"{name}/{split}/{seed}/responses")
     for number, raw in enumerate(made):
         row = {**raw, "id": f"{name}-{split}-{seed}-{number}", "source": name}
@@ -95,7 +95,7 @@ def _asked(
 
 
 def _pretext(
-    folder: Path, name: str, params: dict[str, Any], media: Media, *, seed: int, count: int
+    folder: Path, task: str, params: dict[str, Any], media: Media, *, seed: int, count: int
 ) -> Iterator[dict[str, Any]]:
     raw = folder / "drawn"
     raw.mkdir(parents=True, exist_ok=True)
@@ -106,7 +106,7 @@ def _pretext(
         else:
             write_png(raw / f"{number}.png", landscape(224, rng, clutter=0.5))
     given = {"in": raw, "workers": 1, **params}
-    for row in find_pipeline(name).build(folder, seed=seed, split="train", **given):
+    for row in find_pipeline(task).build(folder, seed=seed, split="train", **given):
         if isinstance(row, DataError):
             raise row
         yield dict(row)

@@ -9,7 +9,7 @@ a prompt and its completion.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
@@ -85,16 +85,27 @@ def collate(
     sharing: Sharing,
     pad_id: int,
     device: torch.device | str = "cpu",
+    stand_ins: Sequence[Prompt] = (),
 ) -> Batch:
     """Join each prompt with its completion's token ids; neighbours with the same prompt are a
-    group.
+    group. The media of `stand_ins` go through the encoders beside theirs, and have no completions.
     """
-    groups = _groups(prompts_B, completions_B)
+    groups = (*_groups(prompts_B, completions_B), *(Group(prompt, ()) for prompt in stand_ins))
     if sharing == "packed":
         return _packed(groups, pad_id=pad_id, device=device)
-    rows = _rows(prompts_B, completions_B, pad_id=pad_id, device=device)
     if sharing == "none":
-        return rows
+        rows = _rows(
+            [*prompts_B, *stand_ins],
+            [*completions_B, *(() for _ in stand_ins)],
+            pad_id=pad_id,
+            device=device,
+        )
+        return replace(
+            rows,
+            completion_ids_BC=rows.completion_ids_BC[: len(prompts_B)],
+            completion_mask_BC=rows.completion_mask_BC[: len(prompts_B)],
+        )
+    rows = _rows(prompts_B, completions_B, pad_id=pad_id, device=device)
     heads = _rows(
         [group.prompt for group in groups], [()] * len(groups), pad_id=pad_id, device=device
     )

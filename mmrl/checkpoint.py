@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ import torch
 from torch import Tensor
 
 from mmrl.config.schema import Sharing
+from mmrl.distributed.ranks import ALONE
 from mmrl.durable import sync
-from mmrl.model import Policy, save_policy, trainable_parameters
+from mmrl.model import Policy, save_policy
 from mmrl.objectives.reference import save_reference
 
 _TEMPORARY = ".writing-"
@@ -77,18 +79,50 @@ def save_checkpoint(
 
     A stage that trains nothing has neither policy nor optimizer to save.
     `reference` is given where it moves, and is not what the stage began with.
+    Every process that trains takes part; the first one writes.
     """
-    parent.mkdir(parents=True, exist_ok=True)
+    trained = None
+    if policy is not None and optimizer is not None:
+        strategy = policy.strategy
+        moments = strategy.moments(policy.model, optimizer)
+        trained = Trained(policy=policy, weights=strategy.weights(policy.model), moments=moments)
     name = f"{state.stage}-{state.step:06d}{'-final' if state.finished else ''}"
+
+    def write() -> None:
+        _write(parent, name, state, trained, reference)
+        _prune(parent, state, keep)
+
+    (policy.strategy.ranks if policy else ALONE).first_only(write, "checkpoint: writing")
+    return parent / name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trained:
+    """What a stage has trained."""
+
+    policy: Policy
+    weights: Mapping[str, Tensor] | None
+    """None where the policy's model has them."""
+    moments: Mapping[str, Mapping[str, Tensor]]
+
+
+def _write(
+    parent: Path,
+    name: str,
+    state: RunState,
+    trained: Trained | None,
+    reference: Policy | None,
+) -> None:
+    parent.mkdir(parents=True, exist_ok=True)
     for leftover in parent.glob(f"{_TEMPORARY}*"):
         shutil.rmtree(leftover)
     temporary = parent / (_TEMPORARY + name)
     temporary.mkdir()
-    if policy is not None and optimizer is not None:
-        save_policy(policy, temporary)
-        _save_optimizer(temporary / "optimizer.safetensors", policy, optimizer)
-    if policy is not None and reference is not None:
-        save_reference(temporary, reference, policy)
+    if trained is not None:
+        save_policy(trained.policy, temporary, weights=trained.weights)
+        _save_moments(temporary / "optimizer.safetensors", trained.moments)
+    if trained is not None and reference is not None:
+        save_reference(temporary, reference, trained.policy)
     (temporary / "state.json").write_text(json.dumps(asdict(state), indent=1))
     files = sorted(path for path in temporary.iterdir() if path.is_file())
     (temporary / "manifest.json").write_text(
@@ -101,8 +135,6 @@ def save_checkpoint(
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
     sync(parent)
-    _prune(parent, state, keep)
-    return final
 
 
 def find_checkpoints(parent: Path) -> tuple[list[Checkpoint], list[str]]:
@@ -130,28 +162,21 @@ def load_optimizer(folder: Path, policy: Policy, optimizer: torch.optim.Optimize
     """Put the saved moments back into an optimizer over the policy's trainable parameters."""
     from safetensors.torch import load_file
 
-    saved = load_file(folder / "optimizer.safetensors")
-    for name, parameter in trainable_parameters(policy.model).items():
-        prefix = f"{name}:"
-        entries = {
-            key.removeprefix(prefix): value
-            for key, value in saved.items()
-            if key.startswith(prefix)
-        }
-        if entries:
-            optimizer.state[parameter] = {
-                key: value if key == "step" else value.to(parameter.device)
-                for key, value in entries.items()
-            }
+    moments: dict[str, dict[str, Tensor]] = {}
+    for joined, value in load_file(folder / "optimizer.safetensors").items():
+        name, _, key = joined.rpartition(":")
+        moments.setdefault(name, {})[key] = value
+    policy.strategy.load_moments(policy.model, optimizer, moments)
 
 
-def _save_optimizer(path: Path, policy: Policy, optimizer: torch.optim.Optimizer) -> None:
+def _save_moments(path: Path, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
     from safetensors.torch import save_file
 
-    tensors: dict[str, Tensor] = {}
-    for name, parameter in trainable_parameters(policy.model).items():
-        for key, value in optimizer.state.get(parameter, {}).items():
-            tensors[f"{name}:{key}"] = value.detach().cpu().contiguous()
+    tensors = {
+        f"{name}:{key}": value.detach().cpu().contiguous()
+        for name, entries in moments.items()
+        for key, value in entries.items()
+    }
     save_file(tensors, path)
 
 

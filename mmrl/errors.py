@@ -25,3 +25,9 @@ class RewardError(UserError):
 
 class RunError(UserError):
     """A run folder that cannot be started in or resumed from."""
+
+
+class ProcessError(UserError):
+    """A process that trains beside others is gone, or does not answer."""
+
+    exit_code = 3

@@ -9,6 +9,7 @@ from statistics import fmean
 
 from mmrl.batch import micro_batches
 from mmrl.config.schema import GrpoStage, RolloutConfig, SftStage
+from mmrl.distributed.share import share_groups
 from mmrl.engines.hf import sample
 from mmrl.model import Policy
 from mmrl.prompt import Prompts
@@ -57,9 +58,12 @@ def evaluate(
     )
     rollouts: list[Rollout] = []
     for chunk in micro_batches(len(rows), stage.eval.batch_size):
-        prompts_P = [prompts(rows[place]) for place in chunk]
-        completions_PG = sample(policy, prompts_P, greedy, group_size=1, seed=0, greedy=True)
-        rollouts += [group[0] for group in judge(rubric, prompts_P, completions_PG, progress=1.0)]
+        rows_P, ranks = rows[chunk.start : chunk.stop], policy.strategy.ranks
+        with policy.whole():
+            prompts_P = [prompts(row) for row in ranks.own(rows_P)]
+            completions_PG = sample(policy, prompts_P, greedy, group_size=1, seed=0, greedy=True)
+        groups = judge(rubric, prompts_P, completions_PG, progress=1.0)
+        rollouts += [group[0] for group in share_groups(ranks, groups, rows_P)]
         on_rows(len(chunk))
     by_modality: dict[str, list[float]] = defaultdict(list)
     by_task: dict[str, list[float]] = defaultdict(list)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 
 from mmrl.compat import make_torchvision_importable
 from mmrl.config.schema import ModelConfig
+from mmrl.distributed.strategy import Replicated, Strategy
 from mmrl.errors import ConfigError
 from mmrl.families import FAMILIES, Family, media_token_ids
 
@@ -31,12 +34,18 @@ class Policy:
 
     dtype: torch.dtype
     """What the forward pass computes in; the weights that learn are float32."""
+    strategy: Strategy = field(default_factory=Replicated)
+    """How its weights are spread over the processes that train it."""
 
     def __call__(self, **inputs: Any) -> Any:
         """Run the model's forward pass in the policy's precision."""
         mixed = self.dtype != torch.float32
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
-            return self.model(**inputs)
+            return self.strategy.forward(self.model, inputs)
+
+    def whole(self) -> AbstractContextManager[None]:
+        """While inside, every process holds all weights, and runs the model by itself."""
+        return self.strategy.whole(self.model)
 
     @property
     def device(self) -> torch.device:
@@ -96,11 +105,13 @@ def load_policy(config: ModelConfig, *, seed: int, weights: Path | None = None) 
     )
 
 
-def save_policy(policy: Policy, folder: Path) -> None:
+def save_policy(
+    policy: Policy, folder: Path, *, weights: Mapping[str, torch.Tensor] | None = None
+) -> None:
     """Write weights, configuration, tokenizer and processor as transformers, vLLM and evaluation
-    kits load them.
+    kits load them. `weights` are given where the model does not hold its own whole.
     """
-    policy.model.save_pretrained(folder)
+    policy.model.save_pretrained(folder, state_dict=weights)
     policy.processor.save_pretrained(folder)
 
 

@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 from mmrl.config.schema import MediaConfig
+from mmrl.distributed.ranks import ALONE, Ranks
 from mmrl.errors import DataError
 from mmrl.media.audio import audio_seconds, decode_audio
 from mmrl.media.cache import DiskCache, to_stderr
@@ -69,18 +70,20 @@ class Prompts:
         """Hold every prompt until the step ends, so that none is built twice in it."""
         self._of_step = {}
 
-    def end_step(self) -> dict[str, float]:
-        """Let go of the step's prompts, and return how many it needed.
+    def end_step(self, ranks: Ranks = ALONE) -> dict[str, float]:
+        """Let go of the step's prompts, and return how many it needed, in all processes.
 
         Each is decoded and processed once, in this step or before; how many were remembered depends
         on what the process has seen, so it is no metric (`from_memory`, `from_disk`).
         """
-        prompts = list((self._of_step or {}).values())
+        own = [[*key, len(prompt.row.media)] for key, prompt in (self._of_step or {}).items()]
         self._of_step = None
+        found = ranks.gather(own, "metrics: counting media")
+        counts = {(where, row): media for part in found for where, row, media in part}.values()
         return {
-            "media/decoded": float(sum(len(prompt.row.media) for prompt in prompts)),
-            "media/processed": float(len(prompts)),
-            "media/encoded": float(sum(bool(prompt.row.media) for prompt in prompts)),
+            "media/decoded": float(sum(counts)),
+            "media/processed": float(len(counts)),
+            "media/encoded": float(sum(map(bool, counts))),
         }
 
     def __call__(self, row: Row) -> Prompt:

@@ -40,9 +40,12 @@ _PACKAGES = (
 
 @dataclass(kw_only=True, slots=True)
 class RunFolder:
-    """An open run folder. Only one process writes into it at a time."""
+    """An open run folder. Only one process writes into it at a time; those that train beside it
+    follow, and what they are asked to write is dropped.
+    """
 
     path: Path
+    writes: bool = True
     config: str | None = None
     """The resolved configuration of a run that has not started yet."""
     checkpoints: list[Checkpoint] = field(default_factory=list)
@@ -54,6 +57,8 @@ class RunFolder:
     def __post_init__(self) -> None:
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.path / ".lock")
+        if not self.writes:
+            return
         try:
             self._lock.acquire(blocking=False)
         except Timeout as error:
@@ -67,7 +72,7 @@ class RunFolder:
 
         Rows and weights are loaded before, so that a mistake in them blocks no second try.
         """
-        if self.config is not None:
+        if self.config is not None and self.writes:
             self.write("environment.json", json.dumps(environment(), indent=1))
             self.write(RESOLVED, self.config)
             (self.path / ASKED).unlink(missing_ok=True)
@@ -88,11 +93,11 @@ class RunFolder:
 
     def metrics_bytes(self) -> int:
         """Length of metrics.jsonl."""
-        return self._open("metrics.jsonl").tell()
+        return self._open("metrics.jsonl").tell() if self.writes else 0
 
     def rollouts_bytes(self) -> int:
         """Length of rollouts.jsonl."""
-        return self._open("rollouts.jsonl").tell()
+        return self._open("rollouts.jsonl").tell() if self.writes else 0
 
     def log(self, stage: str, step: int, metrics: Mapping[str, Any]) -> None:
         """Append a line to metrics.jsonl. `step` counts the stage's steps from 1; 0 is before the
@@ -121,6 +126,8 @@ class RunFolder:
 
     def write(self, name: str, text: str) -> None:
         """Write a whole file at once: readers see the old one or the new one."""
+        if not self.writes:
+            return
         temporary = self.path / f".{name}.writing"
         temporary.write_text(text)
         temporary.rename(self.path / name)
@@ -138,6 +145,8 @@ class RunFolder:
         self._lock.release()
 
     def _append(self, name: str, lines: list[dict[str, Any]]) -> None:
+        if not self.writes:
+            return
         file = self._open(name)
         file.write(
             "".join(
@@ -183,6 +192,14 @@ def resume_run_folder(path: Path) -> RunFolder:
     except RunError:
         folder.close()
         raise
+    return folder
+
+
+def follow_run_folder(path: Path, *, resume: bool) -> RunFolder:
+    """Look on, from a process that trains beside the one that has opened the folder."""
+    folder = RunFolder(path=path, writes=False)
+    if resume:
+        folder.checkpoints, _ = find_checkpoints(path / "checkpoints")
     return folder
 
 

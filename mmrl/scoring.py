@@ -10,6 +10,7 @@ from torch import Tensor
 
 from mmrl.batch import Batch, collate, micro_batches_of_tokens
 from mmrl.config.schema import Sharing
+from mmrl.distributed.strategy import scoring_whole
 from mmrl.model import Policy
 from mmrl.policy import completion_scores
 from mmrl.types import Prompt, Rollout
@@ -39,7 +40,7 @@ def score_rollouts(
     log-probs over the vocabulary (zero unless asked for).
     """
     found: list[Tensor] = []
-    with torch.no_grad():
+    with scoring_whole(policy):
         for part in micro_batches(rollouts, scoring):
             chosen = rollouts[part.start : part.stop]
             scores = completion_scores(
@@ -83,8 +84,14 @@ def collate_for(
     scoring: Scoring,
 ) -> Batch:
     """Prompts and completions as one batch, where the policy is."""
+    stand_ins = policy.strategy.stand_ins
     return collate(
-        prompts, completions, sharing=scoring.sharing, pad_id=policy.pad_id, device=policy.device
+        prompts,
+        completions,
+        sharing=scoring.sharing,
+        pad_id=policy.pad_id,
+        device=policy.device,
+        stand_ins=stand_ins.beside(prompts) if stand_ins and torch.is_grad_enabled() else (),
     )
 
 

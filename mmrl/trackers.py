@@ -18,13 +18,15 @@ class Trackers:
     do.
     """
 
-    def __init__(self, run: Run, folder: Path) -> None:
-        """Start them.
+    def __init__(self, run: Run, folder: Path, *, speaks: bool = True) -> None:
+        """Start them; none in a process that only trains beside the one that speaks.
 
         Raises:
             ConfigError: the package of a tracker is not installed.
         """
-        self._names = {name: stage.log.trackers for name, stage in run.stages.items()}
+        self._names = {
+            name: stage.log.trackers if speaks else () for name, stage in run.stages.items()
+        }
         wanted = sorted({tracker for names in self._names.values() for tracker in names})
         self._before = _steps_before(run)
         self._open = {tracker: _start(tracker, run, folder) for tracker in wanted}

@@ -17,6 +17,9 @@ from mmrl.config.schema import GrpoStage, SftStage, Sharing
 from mmrl.curriculum.contract import Sampler
 from mmrl.curriculum.draws import Draws
 from mmrl.curriculum.stopping import StopRules
+from mmrl.distributed.ranks import Ranks
+from mmrl.distributed.share import prompt_elsewhere, share_groups
+from mmrl.distributed.timing import share_seconds
 from mmrl.engines.hf import sample
 from mmrl.evals.in_training import run_benchmarks
 from mmrl.evaluate import Evaluation, evaluate
@@ -78,6 +81,11 @@ class StageRun:
     clock: Clock = field(default_factory=lambda: Clock())
 
     @property
+    def ranks(self) -> Ranks:
+        """The processes that train together."""
+        return self.policy.strategy.ranks
+
+    @property
     def progress(self) -> float:
         """The share of the stage that is done when the current step begins, 0 to 1."""
         return self.step / self.stage.optim.steps
@@ -103,19 +111,24 @@ def train_grpo(run: StageRun, stage: GrpoStage) -> None:
             draws = Draws(config=stage.filter, wanted=rollout.prompts_per_step)
             while draws.missing:
                 places = run.sampler.take(draws.missing, run.progress)
-                prompts_P = [run.prompts(run.rows[place]) for place in places]
-                run.clock.lap("prompts_s")
-                completions_PG = sample(
-                    run.policy,
-                    prompts_P,
-                    rollout,
-                    group_size=rollout.group_size,
-                    seed=draws.seed(seed),
-                )
+                rows_P = [run.rows[place] for place in places]
+                with run.policy.whole():
+                    prompts_P = [run.prompts(row) for row in run.ranks.own(rows_P)]
+                    run.clock.lap("prompts_s")
+                    completions_PG = sample(
+                        run.policy,
+                        prompts_P,
+                        rollout,
+                        group_size=rollout.group_size,
+                        seed=draws.seed(seed),
+                        first=run.ranks.rank,
+                        every=run.ranks.count,
+                    )
                 run.clock.lap("sample_s")
                 groups = judge(run.rubric, prompts_P, completions_PG, progress=run.progress)
-                draws.add(places, groups)
                 run.clock.lap("judge_s")
+                draws.add(places, share_groups(run.ranks, groups, rows_P))
+                run.clock.lap("share_s")
             rollouts_PG = draws.batch_PG
             fill_advantages(rollouts_PG, stage.algo)
             moved = draws.weigh(stage.weight)
@@ -154,19 +167,28 @@ def train_sft(run: StageRun, stage: SftStage) -> None:
             begin_step(run)
             places = run.sampler.take(stage.optim.batch_size, run.progress)
             rows = [run.rows[place] for place in places]
-            prompts_B = [run.prompts(row) for row in rows]
+            with run.policy.whole():
+                prompts_B = [run.prompts(row) for row in run.ranks.own(rows)]
             responses_B = [response_ids(run.policy, row) for row in rows]
+            tokens = sum(map(len, responses_B))
             run.clock.lap("prompts_s")
             metrics = update_from_responses(
-                run.policy, run.optimizer, prompts_B, responses_B, scoring, step=run.step
+                run.policy,
+                run.optimizer,
+                prompts_B,
+                run.ranks.own(responses_B),
+                scoring,
+                step=run.step,
+                tokens=tokens,
             )
             run.clock.lap("update_s")
-            run.tokens += sum(map(len, responses_B))
+            run.tokens += tokens
             end_step(run, metrics, bar)
 
 
 def begin_step(run: StageRun) -> int:
     """Start the clock and fix all randomness of the step; return the step's sampling seed."""
+    run.ranks.begin(f"stage {run.name}, step {run.step + 1}")
     run.clock = Clock()
     run.prompts.begin_step()
     torch.manual_seed(derive(run.seed, run.name, run.step, "step"))
@@ -178,7 +200,11 @@ def validation_prompts(run: StageRun, stage: GrpoStage) -> list[Prompt]:
     adapt = stage.algo.imitation.adapt if stage.algo.imitation else None
     if adapt is None or not adapt.gain_every or run.step % adapt.gain_every:
         return []
-    return [run.prompts(row) for row in run.heldout[: stage.eval.batch_size]]
+    rows, ranks = run.heldout[: stage.eval.batch_size], run.ranks
+    return [
+        run.prompts(row) if place % ranks.count == ranks.rank else prompt_elsewhere(row)
+        for place, row in enumerate(rows)
+    ]
 
 
 def move_reference(run: StageRun, stage: GrpoStage) -> None:
@@ -186,7 +212,8 @@ def move_reference(run: StageRun, stage: GrpoStage) -> None:
     config = stage.algo.reference_reset
     if config is None or run.reference is None or (run.step + 1) % config.every:
         return
-    reset_reference(run.reference, run.policy)
+    with run.policy.whole():
+        reset_reference(run.reference, run.policy)
     if config.optimizer:
         run.optimizer.adamw.state.clear()
 
@@ -204,13 +231,13 @@ def keep_count(run: StageRun, stage: GrpoStage, rollouts: list[Rollout]) -> None
 def end_step(run: StageRun, metrics: Mapping[str, float], bar: Bar) -> None:
     """Log the step, end the stage where a rule says so, evaluate and save when it is time."""
     run.step += 1
-    metrics = {**metrics, **run.prompts.end_step(), **run.sampler.metrics()}
+    seconds = share_seconds(run.ranks, run.clock.seconds())
+    metrics = {**metrics, **run.prompts.end_step(run.ranks), **run.sampler.metrics()}
     run.stopped = run.stop.observe(metrics, run.tokens)
     if not run.stopped and run.sampler.exhausted():
         run.stopped = "rows"
     ended = {f"stop/{run.stopped}": 1.0} if run.stopped else {}
     log(run, {**metrics, **ended, "tokens": run.tokens})
-    seconds = run.clock.seconds()
     # A resumed run decodes again what it had remembered, so these counts stand with the clocks.
     prompts = run.prompts
     media = {
@@ -258,13 +285,17 @@ def evaluate_benchmarks(run: StageRun) -> None:
     if not run.stage.eval.benchmarks:
         return
     began = time.perf_counter()
-    numbers = run_benchmarks(
-        run.policy,
-        run.stage,
-        max_new_tokens=run.stage.rollout.max_new_tokens,
-        out=run.folder.path / "eval" / f"{run.name}-{run.step:06d}",
-        screen=run.screen,
-    )
+    with run.policy.whole():
+        numbers = run.ranks.first_only(
+            lambda: run_benchmarks(
+                run.policy,
+                run.stage,
+                max_new_tokens=run.stage.rollout.max_new_tokens,
+                out=run.folder.path / "eval" / f"{run.name}-{run.step:06d}",
+                screen=run.screen,
+            ),
+            "benchmarks",
+        )
     log(run, numbers)
     run.folder.log_time(run.name, run.step, {"benchmarks_s": time.perf_counter() - began})
 

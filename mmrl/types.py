@@ -159,3 +159,5 @@ class Rollout:
     """False for what leaves the batch, as if it had never been sampled."""
     imitated: bool = False
     """Another model wrote it: it has LUFFY's term in the loss, and no log-probs of its sampling."""
+    here: bool = True
+    """False where another process holds its prompt and trains on it."""

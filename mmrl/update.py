@@ -36,16 +36,15 @@ class Optimizer:
     config: OptimConfig
     policy: Policy
     adamw: torch.optim.AdamW = field(init=False)
-    _parameters: list[torch.nn.Parameter] = field(init=False)
 
     def __post_init__(self) -> None:
-        self._parameters = list(trainable_parameters(self.policy.model).values())
         self.adamw = torch.optim.AdamW(
-            self._parameters,
+            list(trainable_parameters(self.policy.model).values()),
             lr=self.config.lr,
             betas=self.config.betas,
             weight_decay=self.config.weight_decay,
         )
+        self.policy.strategy.attach(self.policy.model, self.adamw, grad_clip=self.config.grad_clip)
 
     def step(self, step: int) -> dict[str, float]:
         """Clip the gradient, move the weights, forget the gradient.
@@ -53,22 +52,11 @@ class Optimizer:
         Raises:
             FloatingPointError: the gradient is not finite; the weights are left as they were.
         """
-        for parameter in self._parameters:
-            # Moments move on alike whether a batch held no sound, or none that taught; what never
-            # had a gradient stays as it was loaded.
-            if parameter.grad is None and parameter in self.adamw.state:
-                parameter.grad = torch.zeros_like(parameter)
-        norm = torch.nn.utils.clip_grad_norm_(self._parameters, self.config.grad_clip)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(
-                f"step {step}: the gradient's norm is {norm.item()}; the weights were not changed"
-            )
         lr = learning_rate(self.config, step)
-        for group in self.adamw.param_groups:
-            group["lr"] = lr
-        self.adamw.step()
-        self.adamw.zero_grad()
-        return {"optim/lr": lr, "optim/grad_norm": norm.item()}
+        norm = self.policy.strategy.step(
+            self.adamw, step=step, lr=lr, grad_clip=self.config.grad_clip
+        )
+        return {"optim/lr": lr, "optim/grad_norm": norm}
 
 
 def learning_rate(config: OptimConfig, step: int) -> float:
@@ -95,7 +83,10 @@ class Minibatch:
     """The rollouts of one optimizer step."""
 
     rollouts: tuple[Rollout, ...]
-    """Those with a share in the gradient; the denominators count all."""
+    """Those with a share in the gradient whose prompts this process holds; the denominators count
+    all."""
+    taught_tokens: int
+    """Tokens of those with a share in the gradient, of all processes."""
     old: tuple[Tensor, ...] | None
     """Statistics [3, C] before the first of the steps; None where the policy has not moved
     since."""
@@ -127,7 +118,8 @@ def minibatches(
     steps = []
     for start in range(0, len(rollouts), size):
         part = rollouts[start : start + size]
-        taught = tuple(r for r in part if _teaches(r, algo))
+        teaching = [r for r in part if _teaches(r, algo)]
+        taught = tuple(r for r in teaching if r.here)
         denominators = Denominators(
             completions=max(sum(rollout.counts for rollout in part), 1),
             tokens=_tokens(part, algo),
@@ -137,6 +129,7 @@ def minibatches(
         steps.append(
             Minibatch(
                 rollouts=taught,
+                taught_tokens=sum(len(rollout.completion.ids) for rollout in teaching),
                 old=None
                 if on_policy
                 else score_rollouts(policy, taught, scoring, vocabulary_mean=rover),
@@ -160,9 +153,10 @@ def backward(
     loss without it and what goes with it.
     """
     loss, kl, clipped, entropy, ratio_max, gap = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    tokens = sum(len(rollout.completion.ids) for rollout in minibatch.rollouts)
+    tokens, ranks = minibatch.taught_tokens, policy.strategy.ranks
     uncertain, denominators = _uncertain_tokens(policy, minibatch, algo, scoring)
-    for part in micro_batches(minibatch.rollouts, scoring):
+    parts = [*micro_batches(minibatch.rollouts, scoring)]
+    for part in parts:
         chosen = minibatch.rollouts[part.start : part.stop]
         rows = slice(part.start, part.stop)
         batch = batch_rollouts(policy, chosen, scoring)
@@ -199,13 +193,16 @@ def backward(
             if any(r.imitated for r in chosen)
             else None,
         )
-        (weight * terms.loss).backward()
+        policy.strategy.backward(weight * terms.loss)
         loss += terms.loss.item()
         kl += terms.kl_sum.item() / tokens
         clipped += terms.clipped_sum.item() / tokens
         entropy += (scores.entropy_BC.detach() * mask_BC).sum().item() / tokens
         ratio_max = max(ratio_max, terms.ratio_max.item())
         gap = max(gap, _sampling_gap(chosen, before_BC))
+    backward_nothing(policy, scoring, done=len(parts))
+    loss, kl, clipped, entropy = ranks.totals([loss, kl, clipped, entropy], "metrics: adding up")
+    ratio_max, gap = ranks.largest([ratio_max, gap], "metrics: comparing")
     metrics = {"policy/loss": loss, "policy/taught_tokens": float(tokens)}
     if not tokens:
         return metrics
@@ -234,11 +231,12 @@ def update_from_responses(
     scoring: Scoring,
     *,
     step: int,
+    tokens: int | None = None,
 ) -> dict[str, float]:
     """One optimizer step on the mean cross-entropy of the response tokens; prompt tokens carry no
-    loss.
+    loss. `tokens` is how many responses have where other processes hold more of them.
     """
-    loss = backward_responses(policy, prompts_B, responses_B, scoring)
+    loss = backward_responses(policy, prompts_B, responses_B, scoring, tokens=tokens)
     return {"policy/loss": loss, **optimizer.step(step)}
 
 
@@ -249,22 +247,41 @@ def backward_responses(
     scoring: Scoring,
     *,
     weight: float = 1.0,
+    tokens: int | None = None,
 ) -> float:
     """Add the gradient of the mean cross-entropy of the response tokens, times a weight beside
-    other losses, and return the cross-entropy.
+    other losses, and return the cross-entropy. `tokens` counts those of all processes.
     """
-    tokens = sum(map(len, responses_B))
+    tokens = sum(map(len, responses_B)) if tokens is None else tokens
     total = 0.0
-    for chunk in micro_batches_of_tokens(
-        prompts_B, responses_B, sharing=scoring.sharing, most=scoring.micro_tokens
-    ):
+    chunks = [
+        *micro_batches_of_tokens(
+            prompts_B, responses_B, sharing=scoring.sharing, most=scoring.micro_tokens
+        )
+    ]
+    for chunk in chunks:
         rows = slice(chunk.start, chunk.stop)
         batch = collate_for(policy, prompts_B[rows], responses_B[rows], scoring)
         logprobs_BC, _ = completion_logprobs(policy, batch)
         loss = -logprobs_BC.sum() / tokens
-        (weight * loss).backward()
+        policy.strategy.backward(weight * loss)
         total += loss.item()
-    return total
+    backward_nothing(policy, scoring, done=len(chunks))
+    return policy.strategy.ranks.totals([total], "loss: adding up")[0]
+
+
+def backward_nothing(policy: Policy, scoring: Scoring, *, done: int) -> None:
+    """Make the passes that other processes make beyond this one's, with a loss that is zero; none
+    where processes need not keep step.
+    """
+    stand_ins = policy.strategy.stand_ins
+    passes = policy.strategy.passes(done)
+    if stand_ins is None:
+        return
+    for _ in range(passes - done):
+        batch = collate_for(policy, [stand_ins.text], [policy.end_ids[:1]], scoring)
+        logprobs_BC, _ = completion_logprobs(policy, batch)
+        policy.strategy.backward(0.0 * logprobs_BC.sum())
 
 
 def _uncertain_tokens(
@@ -273,14 +290,18 @@ def _uncertain_tokens(
     """1 on the tokens [1, C] that learn for their entropy, and the denominators with their count;
     None where all learn.
     """
-    if algo.high_entropy_share == 1 or not minibatch.rollouts:
+    if algo.high_entropy_share == 1 or not minibatch.taught_tokens:
         return None, minibatch.denominators
     rows = score_rollouts(policy, minibatch.rollouts, scoring)
+    own = [entropy for row_3C in rows for entropy in row_3C[1].tolist()]
+    every = policy.strategy.ranks.gather(own, "entropies: gathering")
     threshold = high_entropy_threshold(
-        torch.cat([row_3C[1] for row_3C in rows]), share=algo.high_entropy_share
+        torch.tensor([entropy for part in every for entropy in part]),
+        share=algo.high_entropy_share,
     )
     chosen = tuple((row_3C[1:2] >= threshold).to(row_3C.dtype) for row_3C in rows)
     count = float(sum(row_1C.sum().item() for row_1C in chosen))
+    [count] = policy.strategy.ranks.totals([count], "entropies: counting")
     return chosen, dataclasses.replace(minibatch.denominators, uncertain_tokens=count)
 
 

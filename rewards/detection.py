@@ -118,6 +118,8 @@ def detection(
         score = sum(weights[key] * value for key, value in scores.items()) * penalty
         parts = {**scores, "size_penalty": penalty, "completeness": match.completeness}
         parts |= {"mean_iou": match.mean_iou, "precision": match.precision, "recall": match.recall}
+        if len(levels) == 1:
+            parts["threshold"] = levels[0]
         return Verdict(score=score / total if total else 0.0, parts=parts)
 
     return judge

@@ -125,7 +125,7 @@ def vision_criteria(
             raise NoAnswer("no list of boxes in the completion")
         rule = _rule(sample.progress)
         recall, precision = _recall_and_precision(gold, predicted, rule)
-        return _sum(float(well_formed), recall, precision)
+        return _sum(float(well_formed), recall, precision, rule.valid)
 
     def _rule(progress: float) -> Rule:
         valid, lower, upper = begin if progress <= step else advanced
@@ -207,9 +207,12 @@ def _name(item: LabelledBox) -> str:
     return (item.label or "").strip().lower()
 
 
-def _sum(well_formed: float, recall: float, precision: float) -> Verdict:
+def _sum(
+    well_formed: float, recall: float, precision: float, valid: float | None = None
+) -> Verdict:
     parts = {"format": well_formed, "recall": recall, "precision": precision}
-    return Verdict(score=sum(parts.values()), parts=parts)
+    seen = {} if valid is None else {"valid_iou": valid}
+    return Verdict(score=sum(parts.values()), parts=parts | seen)
 
 
 def _gold(row: Row, frame: Frame) -> list[LabelledBox]:

@@ -22,6 +22,7 @@ from mmrl.config.guidance import (
     ContrastConfig,
     check_guidance,
 )
+from mmrl.config.launch import LaunchConfig
 from mmrl.config.rewards import RewardsConfig
 from mmrl.config.rows import DataConfig
 from mmrl.config.rows import DataSource as DataSource
@@ -42,6 +43,7 @@ from mmrl.config.sampling import (
 )
 from mmrl.config.section import Section
 from mmrl.config.stage_order import check_order
+from mmrl.config.vllm import VllmConfig
 from mmrl.schedule import Schedule
 
 FamilyName = Literal[
@@ -143,11 +145,20 @@ class MediaConfig(Section):
 class AnswerConfig(Section):
     """How long and how many completions are; all that greedy answers to held-out rows need."""
 
-    engine: Literal["hf"] = "hf"
+    engine: Literal["hf", "vllm"] = "hf"
+    """What samples: the training model itself, or vLLM with its weights (docs/vllm.md)."""
+    vllm: VllmConfig | None = None
+    """Only with `engine: vllm`; without it, vLLM runs in the training process."""
     max_batch: int = Field(default=512, ge=1)
     """Most completions decoded together; smaller saves memory for the key-value cache. Groups are
     not split, so one group is the least."""
     max_new_tokens: int = Field(default=256, ge=1)
+
+    @model_validator(mode="after")
+    def _engine(self) -> AnswerConfig:
+        if self.vllm is not None and self.engine != "vllm":
+            raise ValueError(f"the keys of vllm do nothing with engine {self.engine}")
+        return self
 
 
 class RolloutConfig(AnswerConfig):
@@ -343,22 +354,6 @@ class SelectStage(Stage):
 
 
 AnyStage = Annotated[SftStage | GrpoStage | SelectStage, Field(discriminator="kind")]
-
-
-class LaunchConfig(Section):
-    """How many processes train together, and how the weights are spread over them."""
-
-    processes: int = Field(default=1, ge=1)
-    """One per GPU."""
-    strategy: Literal["single", "ddp", "zero2", "zero3"] = "single"
-
-    @model_validator(mode="after")
-    def _processes(self) -> LaunchConfig:
-        if (self.processes == 1) != (self.strategy == "single"):
-            raise ValueError(
-                f"strategy {self.strategy!r} does not go with {self.processes} process(es)"
-            )
-        return self
 
 
 class Run(Section):

@@ -45,13 +45,13 @@ class Overlay:
         }
 
     def replaces(self, name: str, section: str) -> bool:
-        """Whether the section's own values are to go."""
+        """Whether what the curriculum says of a section is to go before files are read."""
         return section in _REPLACED and any(section in part.values for part in self._of(name))
 
     def lay(self, tree: Tree, name: str, root: type[Stage] | None) -> None:
         """Lay the changes of a stage over its values."""
         kind = next((kind for kind, known in stage_kinds().items() if known is root), None)
-        if self.replaces(name, "data"):
+        if any("data" in part.values for part in self._of(name, kind)):
             tree.lay(("data",), {}, "smoke")
         for part in self._of(name, kind):
             for path, value in leaves(part.values):

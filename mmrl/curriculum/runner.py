@@ -6,7 +6,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+
+from rich.console import Console
 
 from mmrl.checkpoint import Checkpoint, find_checkpoints, load_optimizer
 from mmrl.config.dump import dump_run
@@ -24,14 +27,23 @@ from mmrl.curriculum.build import build_sampler
 from mmrl.curriculum.rows import StageRows, load_stage_rows, takes_selected
 from mmrl.curriculum.select import SelectRun, run_select
 from mmrl.curriculum.stopping import StopRules
-from mmrl.errors import ConfigError, RunError
+from mmrl.distributed.connect import connected
+from mmrl.distributed.ranks import Ranks
+from mmrl.distributed.spread import check_strategy, spread
+from mmrl.distributed.strategy import Replicated
+from mmrl.errors import RunError
 from mmrl.model import Policy, load_policy
 from mmrl.objectives.mixed import build_weight
 from mmrl.objectives.reference import load_reference
 from mmrl.prompt import Prompts, check_row
 from mmrl.reporting.report import write_report
 from mmrl.rubric import Rubric
-from mmrl.run_folder import RunFolder, create_run_folder, resume_run_folder
+from mmrl.run_folder import (
+    RunFolder,
+    create_run_folder,
+    follow_run_folder,
+    resume_run_folder,
+)
 from mmrl.screen import Screen
 from mmrl.seeds import derive
 from mmrl.sharing.setup import set_up_sharing
@@ -55,45 +67,72 @@ def train(loaded: LoadedRun, screen: Screen | None = None) -> Path:
         UserError: the configuration, the rows, a medium, a verifier or the run folder does not
         allow it.
     """
-    screen = screen or Screen()
+    with connected(loaded.run.launch, loaded.run.out) as ranks:
+        screen = (screen or Screen()) if ranks.leads else Screen(console=Console(quiet=True))
+        return _train_stages(loaded, screen, ranks)
+
+
+def _train_stages(loaded: LoadedRun, screen: Screen, ranks: Ranks) -> Path:
     run = loaded.run
-    _check_launch(run)
-    folder = (
-        resume_run_folder(run.out) if loaded.resume else create_run_folder(run.out, dump_run(run))
-    )
+    check_strategy(run)
+    folder = ranks.in_turn(lambda: _open_folder(loaded, ranks), "opening the run folder")
     try:
         for warning in folder.warnings:
             screen.say(f"mmrl: {warning}")
         began = time.perf_counter()
         rows: dict[str, StageRows] = {}
         for name, stage in run.stages.items():
-            rows[name] = load_stage_rows(name, stage, run, folder, screen, rows)
+            rows[name] = _rows(name, stage, run, folder, screen, rows, ranks)
         folder.log_time("run", 0, {"prepare_s": time.perf_counter() - began})
         last = folder.checkpoints[-1] if folder.checkpoints else None
         prompts = None
-        trackers = Trackers(run, folder.path)
+        trackers = Trackers(run, folder.path, speaks=ranks.leads)
         for index, name in enumerate(run.stages):
             if _is_done(run, name, last):
                 continue
             start = last if last is not None and last.state.stage == name else None
             if takes_selected(stage := run.stages[name]):
-                rows[name] = load_stage_rows(name, stage, run, folder, screen, rows)
+                rows[name] = _rows(name, stage, run, folder, screen, rows, ranks)
             prompts = _run_stage(
-                run, index, rows[name], folder, screen, trackers, start=start, prompts=prompts
+                run,
+                index,
+                rows[name],
+                folder,
+                screen,
+                trackers,
+                ranks,
+                start=start,
+                prompts=prompts,
             )
         trackers.close()
-        write_report(folder.path, run, screen)
+        if ranks.leads:
+            write_report(folder.path, run, screen)
     finally:
         folder.close()
     return folder.path
 
 
-def _check_launch(run: Run) -> None:
-    if run.launch.processes > 1:
-        raise ConfigError(
-            f"launch.processes: {run.launch.processes} were asked for, and this version trains in "
-            "one; use launch=local"
-        )
+def _open_folder(loaded: LoadedRun, ranks: Ranks) -> RunFolder:
+    run = loaded.run
+    if not ranks.leads:
+        return follow_run_folder(run.out, resume=bool(loaded.resume))
+    return (
+        resume_run_folder(run.out) if loaded.resume else create_run_folder(run.out, dump_run(run))
+    )
+
+
+def _rows(
+    name: str,
+    stage: AnyStage,
+    run: Run,
+    folder: RunFolder,
+    screen: Screen,
+    rows: dict[str, StageRows],
+    ranks: Ranks,
+) -> StageRows:
+    return ranks.in_turn(
+        lambda: load_stage_rows(name, stage, run, folder, screen, rows), f"rows of stage {name}"
+    )
 
 
 def _run_stage(
@@ -103,6 +142,7 @@ def _run_stage(
     folder: RunFolder,
     screen: Screen,
     trackers: Trackers,
+    ranks: Ranks,
     *,
     start: Checkpoint | None,
     prompts: Prompts | None,
@@ -121,6 +161,7 @@ def _run_stage(
         _say_where_it_stands(folder, screen)
     prompts = _prompts(prompts, policy, stage, screen)
     if isinstance(stage, SelectStage):
+        policy = replace(policy, strategy=Replicated(ranks=ranks))
         run_select(
             SelectRun(
                 name=name,
@@ -146,6 +187,8 @@ def _run_stage(
         chosen=start.state.sharing if start else None,
         warn=screen.say,
     )
+    sharing = ranks.gather(sharing, "sharing: agreeing")[0]
+    policy = spread(policy, run.launch, ranks, prompts, [*rows.train, *rows.heldout], folder.path)
     with (
         _rubric(stage, rows.train) as rubric,
         _heldout_rubric(stage, rows.heldout) as heldout_rubric,
@@ -179,6 +222,7 @@ def _run_stage(
         )
         first = next(other for other, one in run.stages.items() if one.steps)
         _train(stage_run, start, first=name == first)
+        policy.strategy.close()
     return prompts
 
 

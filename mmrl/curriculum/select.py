@@ -17,6 +17,7 @@ from mmrl.batch import micro_batches
 from mmrl.checkpoint import RunState, save_checkpoint
 from mmrl.config.schema import RewardsConfig, SelectStage
 from mmrl.curriculum.selection import Scored, choose, score_group, write_selection
+from mmrl.distributed.share import share_groups
 from mmrl.engines.hf import sample
 from mmrl.errors import RunError
 from mmrl.metrics import check_judged, describe
@@ -75,7 +76,9 @@ def run_select(run: SelectRun, start: RunState | None = None) -> None:
             if run.step % run.stage.checkpoint.every == 0 and run.step < len(chunks):
                 _save(run, finished=False)
     kept = choose(run.scored, run.stage.select)
-    write_selection(run.folder.path, run.name, kept, run.stage.select)
+    run.policy.strategy.ranks.first_only(
+        lambda: write_selection(run.folder.path, run.name, kept, run.stage.select), "selection"
+    )
     _log(run, {"select/pool": float(len(run.scored)), "select/kept": float(len(kept))})
     run.screen.say(f"{run.name}: {len(kept)} of {len(run.scored)} rows are kept")
     _save(run, finished=True)
@@ -108,24 +111,28 @@ def _save(run: SelectRun, *, finished: bool) -> None:
         unjudged=run.unjudged,
         sharing="none",
     )
-    save_checkpoint(
-        run.folder.path / "checkpoints", state, None, None, keep=run.stage.checkpoint.keep
-    )
+    folder, keep = run.folder.path / "checkpoints", run.stage.checkpoint.keep
+    save_checkpoint(folder, state, run.policy, None, keep=keep)
 
 
 def _score(run: SelectRun, rubric: Rubric, rows: list[Row]) -> dict[str, float]:
     """Answer and judge a chunk; return its metrics."""
     began, rollout = time.perf_counter(), run.stage.rollout
     torch.manual_seed(derive(run.seed, run.name, run.step, "step"))
-    prompts_P = [run.prompts(row) for row in rows]
+    ranks = run.policy.strategy.ranks
+    ranks.begin(f"stage {run.name}, step {run.step + 1}")
+    prompts_P = [run.prompts(row) for row in ranks.own(rows)]
     completions_PG = sample(
         run.policy,
         prompts_P,
         rollout,
         group_size=rollout.group_size,
         seed=derive(run.seed, run.name, run.step, "sample"),
+        first=ranks.rank,
+        every=ranks.count,
     )
-    rollouts_PG = judge(rubric, prompts_P, completions_PG, progress=0.0)
+    groups = judge(rubric, prompts_P, completions_PG, progress=0.0)
+    rollouts_PG = share_groups(ranks, groups, rows)
     run.scored += [score_group(rollouts_G) for rollouts_G in rollouts_PG]
     run.step += 1
     rollouts = [rollout for rollouts_G in rollouts_PG for rollout in rollouts_G]

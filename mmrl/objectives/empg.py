@@ -33,10 +33,7 @@ def modulate_advantages(
     lines_BS = [
         line_lengths(pieces([[token] for token in rollout.completion.ids])) for rollout in rollouts
     ]
-    entropies_BS = [
-        [float(entropies.mean()) for entropies in row_3C[1].split(lines_S)]
-        for row_3C, lines_S in zip(score_rollouts(policy, rollouts, scoring), lines_BS, strict=True)
-    ]
+    entropies_BS = _line_entropies(policy, rollouts, lines_BS, scoring)
     found_BS = modulate_by_entropy(
         [rollout.advantage for rollout in rollouts],
         entropies_BS,
@@ -56,6 +53,21 @@ def modulate_advantages(
         "empg/entropy_min": min(map(min, entropies_BS)),
         "empg/entropy_max": max(map(max, entropies_BS)),
     }
+
+
+def _line_entropies(
+    policy: Policy, rollouts: Sequence[Rollout], lines_BS: Sequence[list[int]], scoring: Scoring
+) -> list[list[float]]:
+    """Mean entropy of every line; each process scores the rollouts whose prompts it holds."""
+    own = [place for place, rollout in enumerate(rollouts) if rollout.here]
+    scored = score_rollouts(policy, [rollouts[place] for place in own], scoring)
+    found = [
+        [place, [float(entropies.mean()) for entropies in row_3C[1].split(lines_BS[place])]]
+        for place, row_3C in zip(own, scored, strict=True)
+    ]
+    every = policy.strategy.ranks.gather(found, "entropies: gathering")
+    by_place = dict(pair for part in every for pair in part)
+    return [by_place[place] for place in range(len(rollouts))]
 
 
 def line_lengths(pieces: Sequence[str]) -> list[int]:

@@ -63,6 +63,8 @@ def backward_mixed(
         imitation = _take(policy)
         _imitate(policy, validation, scoring)
         flat = [_flat(policy, part) for part in (_take(policy), imitation, reinforcement)]
+        ranks = policy.strategy.ranks
+        flat = [ranks.add_up(part, "gradients: measuring imitation") for part in flat]
         gain = imitation_gain(*flat, lr=lr)
         _put(policy, imitation, reinforcement, weight=weight)
     mix.update(entropy=losses.get("policy/entropy"), gain=gain)
@@ -80,7 +82,16 @@ def _imitate(
     policy: Policy, prompts: Sequence[Prompt], scoring: Scoring, *, weight: float = 1.0
 ) -> float:
     responses = [response_ids(policy, prompt.row) for prompt in prompts]
-    return backward_responses(policy, prompts, responses, scoring, weight=weight)
+    # a prompt that another process holds has no tokens here
+    own = [place for place, prompt in enumerate(prompts) if prompt.ids]
+    return backward_responses(
+        policy,
+        [prompts[place] for place in own],
+        [responses[place] for place in own],
+        scoring,
+        weight=weight,
+        tokens=sum(map(len, responses)),
+    )
 
 
 def _take(policy: Policy) -> Gradients:

@@ -37,6 +37,7 @@ def test_the_run_has_its_own_keys():
         "name",
         "out",
         "seed",
+        "smoke",
         "launch.processes",
         "launch.strategy",
     ]

@@ -93,6 +93,7 @@ def test_a_spurious_box_costs_precision_and_size_penalty():
             "mean_iou": 0.8403361,
             "precision": 2 / 3,
             "recall": 1,
+            "threshold": 0.5,
         },
         abs=1e-7,
     )

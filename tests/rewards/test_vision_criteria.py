@@ -61,7 +61,8 @@ def test_an_overlap_counts_nothing_itself_or_fully(overlap, begin, advanced):
 def test_recall_is_refined_as_a_whole_and_precision_by_pair(progress, refine, recall, precision):
     guess = guesses(0.92, 0.8, 0.6, 0.3)
     verdict = judge(guess, row_of_boxes(5), progress=progress, refine=refine)
-    assert verdict.parts == pytest.approx({"format": 1, "recall": recall, "precision": precision})
+    parts = {"format": 1, "recall": recall, "precision": precision}
+    assert verdict.parts == pytest.approx(parts | {"valid_iou": 0.75 if progress else 0.5})
     assert verdict.score == pytest.approx(1 + recall + precision)
 
 
@@ -78,11 +79,15 @@ def test_the_released_code_wants_levels_exceeded_and_keeps_its_recall_levels():
     code = {"variant": "code"}
     assert judge(guesses(0.5), row_of_boxes(1), **code).parts["precision"] == 0
     late = judge(guesses(0.92, 0.8, 0.6, 0.3), row_of_boxes(5), progress=1, **code)
-    assert late.parts == pytest.approx({"format": 1, "recall": 0, "precision": 0.45})
+    assert late.parts == pytest.approx(
+        {"format": 1, "recall": 0, "precision": 0.45, "valid_iou": late.parts["valid_iou"]}
+    )
     six_of_ten = judge(guesses(*[0.8] * 6), row_of_boxes(10), progress=1, **code)
     assert six_of_ten.parts["recall"] == pytest.approx(0.6)
     plain = judge(guesses(0.92, 0.8, 0.6, 0.3), row_of_boxes(5), refine=False, **code)
-    assert plain.parts == pytest.approx({"format": 1, "recall": 0.6, "precision": 2.62 / 4})
+    assert plain.parts == pytest.approx(
+        {"format": 1, "recall": 0.6, "precision": 2.62 / 4, "valid_iou": plain.parts["valid_iou"]}
+    )
 
 
 def test_the_released_code_measures_generalised_overlap():
@@ -144,7 +149,12 @@ def test_coordinates_have_to_fit_the_space_that_the_model_speaks():
 def test_where_there_is_nothing_only_silence_is_right():
     assert judge("[]", []).score == judge("nothing there", []).score == 3
     assert judge(row_of_boxes(1), []).score == 0
-    assert judge("[]", row_of_boxes(1)).parts == {"format": 1, "recall": 0, "precision": 0}
+    assert judge("[]", row_of_boxes(1)).parts == {
+        "format": 1,
+        "recall": 0,
+        "precision": 0,
+        "valid_iou": 0.5,
+    }
 
 
 def test_gold_gets_all_three_points_in_any_space():

@@ -1,0 +1,26 @@
+"""Where the time of a step went, in every process, and which share of it was spent waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+
+from mmrl.distributed.ranks import Ranks
+
+
+def share_seconds(ranks: Ranks, seconds: Mapping[str, float]) -> dict[str, float]:
+    """This process's seconds by phase; and where several train together `rank<k>/<phase>` of each,
+    with `wait_s` for the exchanges among them, and `idle_frac`, the mean share of a step that went
+    into those.
+    """
+    if ranks.count == 1:
+        return dict(seconds)
+    own = {**seconds, "wait_s": ranks.waited_s}
+    every = ranks.gather(own, "metrics: clocks")
+    idle = fmean(part["wait_s"] / max(part["step_s"], 1e-9) for part in every)
+    named = {
+        f"rank{rank}/{phase}": value
+        for rank, part in enumerate(every)
+        for phase, value in part.items()
+    }
+    return {**seconds, "idle_frac": idle, **named}
