@@ -37,7 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--tokens", type=int, default=150_000)
+    parser.add_argument("--tokens", type=int, default=60_000)
     parser.add_argument("--cold-steps", type=int, default=500)
     arguments = parser.parse_args()
     found: dict[str, dict[int, float]] = {}
