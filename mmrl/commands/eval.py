@@ -12,6 +12,7 @@ import click
 
 from mmrl.commands.eval_compare import compare
 from mmrl.commands.eval_contamination import contamination
+from mmrl.commands.eval_exchange import export, import_
 from mmrl.commands.eval_view import view
 from mmrl.errors import ConfigError
 from mmrl.project import load_project
@@ -38,6 +39,8 @@ def eval_() -> None:
     mmrl eval compare A B
     mmrl eval contamination RUN train=rows.jsonl
     mmrl eval view RUN [OTHER]
+    mmrl eval export RUN to=lmms_eval
+    mmrl eval import FILE from=lmms_eval|vlmevalkit|mathvista task=NAME
     mmrl eval tasks
     """
 
@@ -45,6 +48,8 @@ def eval_() -> None:
 eval_.add_command(compare)
 eval_.add_command(contamination)
 eval_.add_command(view)
+eval_.add_command(export)
+eval_.add_command(import_)
 
 
 @eval_.command(context_settings={"ignore_unknown_options": True})

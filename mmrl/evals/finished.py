@@ -4,6 +4,7 @@ wrote.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from mmrl.errors import ConfigError, RunError
 from mmrl.evals.benchmark import Benchmark, Item, Message, find_benchmark
 from mmrl.evals.records import read_file
 from mmrl.evals.run import ITEMS, RESULTS, SCORES
-from mmrl.evals.scoring import RESPONSE_KEYS, ItemResult, score_of, split_line
+from mmrl.evals.scoring import ItemResult, score_of, split_line
+from mmrl.evals.stored import read_item
 from mmrl.registry import did_you_mean
 
 _VERDICT = ("extracted", "normalized", "correct", "value", "how", "status", "detail", "modes")
@@ -172,12 +174,11 @@ def _scored_line(benchmark: Benchmark, line: Mapping[str, Any], number: int) -> 
     try:
         fields, response = split_line(fields)
         item = benchmark.item(fields)
+        said = Said(text=response.text, stop=response.stop, extraction=response.extraction)
     except (KeyError, TypeError, ValueError, AttributeError):
-        rest = {key: value for key, value in fields.items() if key not in RESPONSE_KEYS}
-        return Item(id=f"#{number}", answer=None, fields=rest), Said(text=None)
-    said = Said(text=response.text, stop=response.stop, extraction=response.extraction)
+        item, said = read_item(benchmark, fields), Said(text=None)
     if not item.id:
-        item = Item(id=f"#{number}", answer=item.answer, choices=item.choices, fields=fields)
+        item = dataclasses.replace(item, id=f"#{number}")
     return item, said
 
 

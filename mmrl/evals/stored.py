@@ -12,7 +12,15 @@ from typing import Any
 from mmrl.errors import DataError
 from mmrl.evals.benchmark import Benchmark, Item, Score
 from mmrl.evals.records import read_file
-from mmrl.evals.scoring import by_item, headline, judge_all, missing, score_fields, split_line
+from mmrl.evals.scoring import (
+    RESPONSE_KEYS,
+    by_item,
+    headline,
+    judge_all,
+    missing,
+    score_fields,
+    split_line,
+)
 from mmrl.evals.summary import summarise
 
 STORED = "true_false"
@@ -65,6 +73,16 @@ def _scored(
             item = benchmark.item(fields)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             reason = f"{type(error).__name__}: {error}"
-            yield line, Item(id="", answer=None), missing(modes, reason)
+            yield line, read_item(benchmark, line), missing(modes, reason)
         else:
             yield line, item, judge_all(benchmark, item, response, modes)
+
+
+def read_item(benchmark: Benchmark, line: Mapping[str, Any]) -> Item:
+    """Return the item of a line whose response cannot be used; one without an id where the line
+    holds no item either.
+    """
+    try:
+        return benchmark.item({key: v for key, v in line.items() if key not in RESPONSE_KEYS})
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return Item(id="", answer=None)

@@ -116,7 +116,8 @@ def test_nothing_of_a_record_or_a_response_becomes_markup(answered, tmp_path):
     _view(plain)
     allowed = {(tag, *sorted(attrs)) for tag, attrs in _page(plain / "view.html").tags}
     allowed |= {("p", "class"), ("small",), ("h3", "class"), ("label",), ("mark",)}
-    allowed |= {("fieldset",), ("input", "type", "value"), ("select", "id")}
+    allowed |= {("fieldset",), ("fieldset", "data-mode"), ("fieldset", "data-mode", "hidden")}
+    allowed |= {("input", "type", "value"), ("select", "id")}
     allowed |= {("optgroup", "label"), ("i", "class"), ("i",)}
     for path in (one / "view.html", one / "against_b.html"):
         page = _page(path)
