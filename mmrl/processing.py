@@ -34,15 +34,15 @@ class Decoded:
 
 
 def process(
-    row: Row, decoded: Decoded, policy: Policy, media: MediaConfig, *, system: str | None = None
+    row: Row, decoded: Decoded, policy: Policy, media: MediaConfig, *, text: str | None = None
 ) -> dict[str, Tensor]:
-    """Run chat template and processor on a row: `input_ids` [1, T] and the tensors of the model's
-    forward.
+    """Run the processor on a row: `input_ids` [1, T] and the tensors of the model's forward. `text`
+    is what the chat template makes of it, unless given.
 
     Raises:
         DataError: the processor refuses the row's text or media.
     """
-    text = chat_text(row, policy.processor, system=system)
+    text = chat_text(row, policy.processor) if text is None else text
     run = policy.family.processing or _in_one_call
     try:
         encoded = run(policy, text, decoded, media)
@@ -73,6 +73,19 @@ def chat_text(row: Row, processor: Any, *, system: str | None = None) -> str:
         # Nothing is processed here; but where it is given none, SmolVLM's warns at every prompt.
         processor_kwargs={"padding": False},
     )
+
+
+def add_text(messages: Sequence[Mapping[str, Any]], text: str) -> list[Mapping[str, Any]]:
+    """The messages with a text behind the last of the user's."""
+    if not text:
+        return list(messages)
+    last = max(place for place, message in enumerate(messages) if message["role"] == "user")
+    parts = list(messages[last]["content"])
+    if parts[-1]["type"] == "text":
+        parts[-1] = {**parts[-1], "text": parts[-1]["text"] + text}
+    else:
+        parts.append({"type": "text", "text": text})
+    return [*messages[:last], {**messages[last], "content": parts}, *messages[last + 1 :]]
 
 
 def video_metadata(video: Video) -> Any:

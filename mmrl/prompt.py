@@ -23,7 +23,7 @@ from mmrl.media.cache import DiskCache, to_stderr
 from mmrl.media.encoded import check_encoded, hash_medium, medium_error
 from mmrl.media.image import decode_image
 from mmrl.media.video import decode_video
-from mmrl.processing import Decoded, chat_text, process
+from mmrl.processing import Decoded, add_text, chat_text, process
 from mmrl.types import Prompt, Row
 
 if TYPE_CHECKING:
@@ -42,6 +42,10 @@ class Prompts:
     policy: Policy
     media: MediaConfig
     system: str | None = None
+    suffix: str = ""
+    """What is added to every question."""
+    opening: str = ""
+    """What every answer begins with."""
     decoded: int = 0
     """Media decoded so far."""
     processed: int = 0
@@ -108,11 +112,17 @@ class Prompts:
             # The tensors are remembered; how the row is judged may differ from stage to stage.
             fresh = dataclasses.replace(row, extra={**kept.row.extra, **row.extra})
             return dataclasses.replace(kept, row=fresh)
-        prompt = of_step[key] = self._build(row)
+        prompt = of_step[key] = self.build(row)
         self._remember(key, prompt)
         return prompt
 
-    def _build(self, row: Row) -> Prompt:
+    def text(self, row: Row) -> str:
+        """The row's messages through the chat template, and what the answer begins with."""
+        shown = dataclasses.replace(row, prompt=add_text(row.prompt, self.suffix))
+        return chat_text(shown, self.policy.processor, system=self.system) + self.opening
+
+    def build(self, row: Row) -> Prompt:
+        """The row's prompt, built anew and not remembered; raises as a call does."""
         policy = self.policy
         check_row(row, policy)
         media_key = _media_key(row, self.media)
@@ -126,13 +136,13 @@ class Prompts:
             media=encoded,
             positions_RT=positions_R1T[:, 0],
             media_key=media_key,
+            opening=self.opening,
         )
 
     def _processed(self, row: Row, media_key: str) -> tuple[dict[str, Tensor], Mapping[str, int]]:
         """What the processor gives for a row, and the sizes of its only picture."""
-        policy, disk_key = self.policy, ""
+        policy, disk_key, text = self.policy, "", self.text(row)
         if self._disk is not None:
-            text = chat_text(row, policy.processor, system=self.system)
             if self._fingerprint is None or self._fingerprint[0] is not policy.processor:
                 self._fingerprint = policy.processor, processor_fingerprint(policy)
             disk_key = _digest(self._fingerprint[1], media_key, text)
@@ -141,7 +151,7 @@ class Prompts:
                 self.from_disk += 1
                 return dict(entry.tensors), entry.notes
         decoded = decode(row, policy, self.media)
-        encoded = process(row, decoded, policy, self.media, system=self.system)
+        encoded = process(row, decoded, policy, self.media, text=text)
         self.decoded += len(row.media)
         self.processed += 1
         sizes = _sizes(policy, decoded, encoded)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmrl.advantage import (
@@ -19,6 +20,9 @@ from mmrl.types import Completion, Medium, Prompt, Rollout, Row, Sample
 if TYPE_CHECKING:
     from mmrl.config.algo import AlgoConfig
 
+Facts = Sequence[Sequence[Mapping[str, Any]]]
+"""[P][G]: what is added to the extra of the row that a verifier sees."""
+
 
 def judge(
     rubric: Rubric,
@@ -26,13 +30,19 @@ def judge(
     completions_PG: Sequence[Sequence[Completion]],
     *,
     progress: float,
+    facts_PG: Facts | None = None,
 ) -> list[list[Rollout]]:
     """Let the rubric judge every completion beside its siblings. `progress` is the share of the
-    stage that is done.
+    stage that is done; `facts_PG` is what was found out for the verifiers, which read it in the
+    row's extra.
     """
+    facts_PG = facts_PG or [[{}] * len(completions_G) for completions_G in completions_PG]
     samples_PG = [
-        [as_sample(prompt.row, completion, progress=progress) for completion in completions_G]
-        for prompt, completions_G in zip(prompts_P, completions_PG, strict=True)
+        [
+            as_sample(prompt, completion, progress=progress, facts=facts)
+            for completion, facts in zip(completions_G, facts_G, strict=True)
+        ]
+        for prompt, completions_G, facts_G in zip(prompts_P, completions_PG, facts_PG, strict=True)
     ]
     verdicts_PG = rubric.judge(samples_PG)
     return [
@@ -46,12 +56,15 @@ def judge(
     ]
 
 
-def as_sample(row: Row, completion: Completion, *, progress: float) -> Sample:
-    """What a verifier sees of a completion."""
+def as_sample(
+    prompt: Prompt, completion: Completion, *, progress: float, facts: Mapping[str, Any]
+) -> Sample:
+    """What a verifier sees of a completion: with what the answer began with, and with the facts."""
+    row, text = prompt.row, prompt.opening + completion.text
     return Sample(
-        row=row,
-        text=completion.text,
-        answer=extract(completion.text),
+        row=dataclasses.replace(row, extra={**row.extra, **facts}) if facts else row,
+        text=text,
+        answer=extract(text),
         progress=progress,
         length=len(completion.ids),
         stop=completion.stop,
@@ -113,6 +126,9 @@ def as_record(rollout: Rollout) -> dict[str, Any]:
         "parts": dict(verdict.parts),
         **({"detail": verdict.detail} if verdict.detail else {}),
         "advantage": rollout.advantage,
+        **({"aid": rollout.aid} if rollout.aid else {}),
+        **({"level": rollout.level} if rollout.level else {}),
+        **({"spent": True} if rollout.spent else {}),
     }
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MediaKind = Literal["image", "video", "audio"]
 VerdictStatus = Literal["ok", "no_answer", "error", "timeout", "bad_gold"]
 StopReason = Literal["eos", "length"]
+Aid = Literal["hint", "prefix", "trace", "shuffled"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +97,9 @@ class Prompt:
     """Hash of the encoded media and of every processor setting that shapes the tensors."""
     features: Mapping[str, Tensor] = field(default_factory=dict)
     """What frozen encoders made of the media; empty where they learn."""
+    opening: str = ""
+    """What the answer begins with: the last of `ids`, and verifiers see it before the
+    completion."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,5 +163,13 @@ class Rollout:
     """False for what leaves the batch, as if it had never been sampled."""
     imitated: bool = False
     """Another model wrote it: it has LUFFY's term in the loss, and no log-probs of its sampling."""
+    aid: Aid | None = None
+    """What it had that others had not."""
+    level: int = 0
+    """How much of that, where it comes in levels, from 1."""
+    spent: bool = False
+    """It was sampled on the way, and nothing is learned from it."""
+    facts: Mapping[str, float] = field(default_factory=dict)
+    """What was found out about its prompt for the verifiers; see mmrl/guidance."""
     here: bool = True
     """False where another process holds its prompt and trains on it."""
