@@ -15,6 +15,7 @@ from mmrl.errors import UserError
 
 COMMANDS = {
     "train": ("mmrl.commands.train:train", "Train a stage or a curriculum."),
+    "plan": ("mmrl.commands.plan:plan", "Predict the memory and the seconds of a step."),
     "data": ("mmrl.commands.data:data", "Build rows and check them."),
     "mixture": ("mmrl.commands.mixture:mixture", "Find the mixture of sources that trains best."),
     "rewards": ("mmrl.commands.rewards:rewards", "List verifiers, try them, score a file."),
