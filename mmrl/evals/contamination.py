@@ -206,22 +206,32 @@ def _task(
     return {
         "n": len(results),
         "hits": {kind: len(ids) for kind, ids in hit_by.items()},
-        "modes": {
-            mode: {
-                "all": _score(task.benchmark, results, mode, resamples),
-                "without": {
-                    kind: _score(task.benchmark, _part(results, ids, False), mode, resamples)
-                    for kind, ids in hit_by.items()
-                },
-                "on_hits": {
-                    kind: _score(task.benchmark, _part(results, ids, True), mode, resamples)
-                    for kind, ids in hit_by.items()
-                },
-            }
-            for mode in task.modes
-        },
+        "modes": {mode: _by_kind(task, results, hit_by, mode, resamples) for mode in task.modes},
         "groups": groups,
         "items": [{"id": one, "kinds": kinds} for one, kinds in hits.items() if kinds],
+    }
+
+
+def _by_kind(
+    task: FinishedTask,
+    results: Sequence[ItemResult],
+    hit_by: Mapping[str, set[str]],
+    mode: str,
+    resamples: int,
+) -> dict[str, Any]:
+    """Return the scores of all items, of those that each kind found, and without these."""
+    known: dict[frozenset[str], dict[str, Any] | None] = {}
+
+    def score(part: Sequence[ItemResult]) -> dict[str, Any] | None:
+        ids = frozenset(result.item.id for result in part)
+        if ids not in known:
+            known[ids] = _score(task.benchmark, part, mode, resamples)
+        return known[ids]
+
+    return {
+        "all": score(results),
+        "without": {kind: score(_part(results, ids, False)) for kind, ids in hit_by.items()},
+        "on_hits": {kind: score(_part(results, ids, True)) for kind, ids in hit_by.items()},
     }
 
 

@@ -132,6 +132,31 @@ def test_groups_are_compared_each_on_its_own(scored, project):
     assert (groups["GeoQA+"]["n"], groups["GeoQA+"]["wins"], groups["GeoQA+"]["p"]) == (4, 4, 0.125)
 
 
+def test_a_metric_that_is_no_mean_of_items_is_compared_as_it_is(scored, project):
+    # MMStar is the mean over categories: one of six items, one of two
+    def lines(right):
+        return [
+            {
+                "index": n,
+                "question": "Which?\nOptions: A: a, B: b",
+                "answer": "A",
+                "category": "math" if n < 6 else "logic",
+                "l2_category": "x",
+                "response": "A" if n in right else "B",
+            }
+            for n in range(8)
+        ]
+
+    first, second = scored("a", lines({0, 6}), "mmstar"), scored("b", lines({1, 2, 3}), "mmstar")
+    found = compare(read_finished(first, project), read_finished(second, project))
+    strict = found["tasks"]["mmstar"]["modes"]["strict"]
+    assert strict["a"] == pytest.approx((1 / 6 + 1 / 2) / 2, abs=1e-6)
+    assert strict["b"] == pytest.approx((3 / 6 + 0) / 2, abs=1e-6)
+    assert strict["difference"] == pytest.approx(strict["a"] - strict["b"], abs=2e-6)
+    assert strict["low"] < strict["difference"] < strict["high"]
+    assert (strict["wins"], strict["losses"]) == (2, 3)
+
+
 def test_several_samples_are_averaged_and_the_test_says_so(scored, project):
     lines = [_line(n, right=sample < n, sample=sample) for n in range(4) for sample in range(2)]
     first = scored("a", lines)
