@@ -30,7 +30,7 @@ class _EvalGroup(click.Group):
 
 @click.group(name="eval", cls=_EvalGroup)
 def eval_() -> None:
-    r"""Score a model on benchmarks, or responses that were stored.
+    """Score a model on benchmarks, or responses that were stored.
 
     \b
     mmrl eval tasks=mathvista,seed_bench_r1 model=qwen2_5_vl_7b data=DIR out=DIR
@@ -56,7 +56,7 @@ eval_.add_command(import_)
 @click.argument("arguments", nargs=-1, metavar="tasks=NAME,... [KEY=VALUE]...")
 @click.pass_context
 def run(ctx: click.Context, arguments: tuple[str, ...]) -> None:
-    r"""Answer benchmarks and score the answers; what was answered before is not asked again.
+    """Answer benchmarks and score the answers; what was answered before is not asked again.
 
     \b
     tasks=a,b           benchmarks; 'mmrl eval tasks' lists them
@@ -88,7 +88,7 @@ def run(ctx: click.Context, arguments: tuple[str, ...]) -> None:
 @click.argument("arguments", nargs=-1, metavar="task=NAME FILE [mode=NAME]")
 @click.pass_context
 def score(ctx: click.Context, arguments: tuple[str, ...]) -> None:
-    r"""Write every line of FILE again with its verdict, then a line with the summary.
+    """Write every line of FILE again with its verdict, then a line with the summary.
 
     A line holds the item's fields and `response`, or `extraction` to skip the extraction; `stop`
     may be "length" for a response that was cut. FILE is .jsonl or .json; output files of the

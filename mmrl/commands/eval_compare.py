@@ -25,7 +25,7 @@ _MOST = 20
 def compare(
     ctx: click.Context, first: Path, second: Path, arguments: tuple[str, ...], as_json: bool
 ) -> None:
-    r"""Compare two runs on the same items; differences are A - B.
+    """Compare two runs on the same items; differences are A - B.
 
     A and B are folders of evaluations, or files that `mmrl eval score` wrote. An item that only one
     of them holds is an error. The interval is a paired bootstrap over clusters, and p that of

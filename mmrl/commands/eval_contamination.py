@@ -25,7 +25,7 @@ _MOST = 20
 def contamination(
     ctx: click.Context, folder: Path, arguments: tuple[str, ...], as_json: bool
 ) -> None:
-    r"""Look for the items of RUN in training data, and score RUN without those that are found.
+    """Look for the items of RUN in training data, and score RUN without those that are found.
 
     Found are media of the same bytes, pictures that look the same though resized or saved again,
     runs of 13 words of a question, and shorter questions as a whole.

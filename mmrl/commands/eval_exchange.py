@@ -44,7 +44,7 @@ def export(ctx: click.Context, folder: Path, arguments: tuple[str, ...]) -> None
 @click.argument("arguments", nargs=-1, metavar="from=KIND task=NAME [KEY=VALUE]...")
 @click.pass_context
 def import_(ctx: click.Context, file: Path, arguments: tuple[str, ...]) -> None:
-    r"""Write the predictions of FILE as lines for `mmrl eval score`, or for engine=replay.
+    """Write the predictions of FILE as lines for `mmrl eval score`, or for engine=replay.
 
     \b
     from=lmms_eval    a *_samples_*.jsonl file

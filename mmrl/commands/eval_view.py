@@ -18,7 +18,7 @@ _KNOWN = ("out", "tasks", "data", "limit")
 @click.argument("arguments", nargs=-1, metavar="RUN [OTHER] [KEY=VALUE]...")
 @click.pass_context
 def view(ctx: click.Context, arguments: tuple[str, ...]) -> None:
-    r"""Write one HTML file to look at RUN, or at RUN against OTHER.
+    """Write one HTML file to look at RUN, or at RUN against OTHER.
 
     It opens from a disk, without a network: every item with its media, the responses, what was
     extracted from them and both modes' verdicts, to be filtered and searched. RUN and OTHER are

@@ -41,3 +41,10 @@ def test_the_guide_names_every_kind_of_hit():
     text = (ROOT / "docs" / "compare_evaluations.md").read_text()
     for kind in (*KINDS, BOTH, ANY):
         assert f"| `{kind}` |" in text
+
+
+@pytest.mark.parametrize("command", ["", "compare", "contamination", "view", "import", "run"])
+def test_help_keeps_its_lines(command, capsys):
+    assert run(["eval", *filter(None, [command]), "--help"]) == 0
+    out = capsys.readouterr().out
+    assert "\\b" not in out
