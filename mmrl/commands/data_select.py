@@ -25,10 +25,10 @@ _OWN = {
 @click.option("--allow-skips", is_flag=True, help="End with 0 even where rows got no answer.")
 @click.pass_context
 def select(ctx: click.Context, arguments: tuple[str, ...], allow_skips: bool) -> None:
-    r"""Give every row a difficulty, write those that are worth training on, and show the spread.
+    """Give every row a difficulty, write those that are worth training on, and show the spread.
 
     \b
-    mmrl data select in=rows.jsonl out=picked.jsonl method=pass_rate rollouts=8 \
+    mmrl data select in=rows.jsonl out=picked.jsonl method=pass_rate rollouts=8 \\
         policy.base_url=http://127.0.0.1:8000/v1 policy.model=Qwen/Qwen2.5-VL-7B-Instruct
     mmrl data select in=rows.jsonl out=picked.jsonl method=mcts model=qwen2_5_vl_7b
     mmrl data select in=rows.jsonl out=picked.jsonl method=lim run=runs/geometry3k/001
