@@ -5,99 +5,110 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from mmrl.config.schema import LaunchConfig
 from mmrl.plan.plan import Plan, make_plan
 from mmrl.plan.step import Step
 
 _MOST_PROCESSES = 4096
+_PER_NODE = 8
+
+Change = tuple[tuple[str, ...], Step]
+"""Arguments of the command, and the step that they make."""
 
 
 def advise(plan: Plan) -> str:
-    """The change, as arguments of the command; empty where the step fits as it is."""
+    """The change, as arguments of the command; empty where the step fits as it is, or where no
+    change helps.
+    """
     if plan.fits:
         return ""
-    for names, step in _changes(plan):
-        if make_plan(step, plan.device).fits:
-            return " ".join(names)
-    return ""
+    fitting = (names for names, step in _changes(plan) if make_plan(step, plan.device).fits)
+    return " ".join(next(fitting, ()))
 
 
-def _changes(plan: Plan) -> Iterator[tuple[tuple[str, ...], Step]]:
-    """One change, then all of them together, then with more of the model shared out."""
+def _changes(plan: Plan) -> Iterator[Change]:
+    """One change, then several, then with more of the model shared out, then on more GPUs."""
     step = plan.step
-    base: tuple[str, ...] = ()
-    for strategy in _strategies(plan):
-        names, changed = base, step
-        if strategy != step.strategy:
-            names = (f"launch.strategy={strategy}",)
-            changed = replace(step, strategy=strategy)
-            yield names, changed
-        for own, single in _savings(changed):
+    for strategy in _strategies(step):
+        changed = replace(step, strategy=strategy)
+        names = () if strategy == step.strategy else (f"launch.strategy={strategy}",)
+        yield names, changed
+        for own, single in (*_single(changed), *_several(changed)):
             yield (*names, *own), single
-    names, changed = _all_savings(replace(step, strategy=_widest(plan)))
-    if changed.strategy != step.strategy:
-        names = (f"launch.strategy={changed.strategy}", *names)
-    yield names, changed
     if plan.device.link:
-        yield from _more_processes(step, names, changed)
+        yield from _on_more(step)
 
 
-def _savings(step: Step) -> Iterator[tuple[tuple[str, ...], Step]]:
-    if not step.checkpointing and step.learns:
+def _single(step: Step) -> Iterator[Change]:
+    if step.learns and not step.checkpointing:
         yield ("model.gradient_checkpointing=true",), replace(step, checkpointing=True)
-    tokens = step.micro_tokens // 2
-    while step.learns and tokens >= step.row_tokens:
-        yield (f"optim.micro_tokens={tokens}",), replace(step, micro_tokens=tokens)
-        tokens //= 2
-    rows = step.max_batch // 2
-    while step.engine == "hf" and rows >= step.group_size:
-        yield (f"rollout.max_batch={rows}",), replace(step, max_batch=rows)
-        rows //= 2
+    for halvings in range(1, 32):
+        for key, field, least in _bounds(step):
+            value = getattr(step, field) >> halvings
+            if value >= least:
+                yield (f"{key}={value}",), replace(step, **{field: value})
 
 
-def _all_savings(step: Step) -> tuple[tuple[str, ...], Step]:
+def _several(step: Step) -> Iterator[Change]:
+    """All bounds halved together, again and again, with activations checkpointed."""
     names: tuple[str, ...] = ()
-    if not step.checkpointing and step.learns:
-        names += ("model.gradient_checkpointing=true",)
-    if step.learns and step.micro_tokens > step.row_tokens:
-        names += (f"optim.micro_tokens={step.row_tokens}",)
-    if step.engine == "hf" and step.max_batch > step.group_size:
-        names += (f"rollout.max_batch={step.group_size}",)
-    changed = replace(
-        step,
-        checkpointing=step.checkpointing or step.learns,
-        micro_tokens=min(step.micro_tokens, step.row_tokens),
-        max_batch=min(step.max_batch, step.group_size) if step.engine == "hf" else step.max_batch,
-    )
-    return names, changed
+    if step.learns and not step.checkpointing:
+        names, step = ("model.gradient_checkpointing=true",), replace(step, checkpointing=True)
+    for halvings in range(32):
+        values = {
+            field: (key, max(least, getattr(step, field) >> halvings))
+            for key, field, least in _bounds(step)
+            if getattr(step, field) > least
+        }
+        own = tuple(
+            f"{key}={value}"
+            for field, (key, value) in values.items()
+            if value != getattr(step, field)
+        )
+        yield (*names, *own), replace(step, **{f: value for f, (_, value) in values.items()})
 
 
-def _more_processes(
-    step: Step, names: tuple[str, ...], changed: Step
-) -> Iterator[tuple[tuple[str, ...], Step]]:
-    """Twice as many, and so on; those of one strategy that shares weights out."""
-    if changed.strategy in ("single", "ddp"):
-        names = ("launch.strategy=zero3", *names)
-        changed = replace(changed, strategy="zero3")
+def _bounds(step: Step) -> list[tuple[str, str, int]]:
+    """The keys that bound memory, the fields that they become, and the least that they can be."""
+    found = []
+    if step.learns:
+        found.append(("optim.micro_tokens", "micro_tokens", step.row_tokens))
+    if step.engine == "hf":
+        found.append(("rollout.max_batch", "max_batch", step.group_size))
+    return found
+
+
+def _on_more(step: Step) -> Iterator[Change]:
+    """Twice as many GPUs, and so on, until a strategy that shares out as much as can be fits."""
     rows = step.prompt_count * step.world
     world = 2 * step.world
     while world <= _MOST_PROCESSES:
-        more = replace(changed, world=world, prompt_count=max(1, rows // world))
-        yield (f"launch.processes={world}", *names), more
-        if changed.engine == "hf":
-            yield (
-                (f"launch.processes={world}", *names, "--engine=vllm"),
-                replace(more, engine="vllm"),
-            )
+        more = replace(
+            step,
+            world=world,
+            nodes=max(1, world // _PER_NODE),
+            prompt_count=max(1, rows // world),
+        )
+        names = _processes(world)
+        for strategy in ("zero2", "zero3"):
+            engines = (step.engine, "vllm") if step.engine == "hf" else (step.engine,)
+            for engine in engines:
+                given = (*names, f"launch.strategy={strategy}")
+                given += ("--engine=vllm",) if engine != step.engine else ()
+                for own, changed in _several(replace(more, strategy=strategy, engine=engine)):
+                    yield (*given, *own), changed
         world *= 2
 
 
-def _strategies(plan: Plan) -> tuple[str, ...]:
-    step = plan.step
-    if step.world == 1:
-        return (step.strategy,)
+def _processes(world: int) -> tuple[str, ...]:
+    if world <= _PER_NODE or "nodes" not in LaunchConfig.model_fields:
+        return (f"launch.processes={world}",)
+    return (f"launch.nodes={world // _PER_NODE}", f"launch.processes={_PER_NODE}")
+
+
+def _strategies(step: Step) -> tuple[str, ...]:
+    """The step's own, and those that share out more."""
     order = ("ddp", "zero2", "zero3")
-    return order[order.index(step.strategy) :] if step.strategy in order else (step.strategy,)
-
-
-def _widest(plan: Plan) -> str:
-    return _strategies(plan)[-1]
+    if step.strategy not in order:
+        return (step.strategy,)
+    return order[order.index(step.strategy) :]

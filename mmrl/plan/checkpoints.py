@@ -53,7 +53,7 @@ def read_dimensions(folder: Path, family: FamilyName) -> Dimensions:
         values = values.get("thinker_config", values)
         return Dimensions(
             family=family,
-            text=_text(values),
+            text=_text(values, family),
             vision=_vision(values, family) if "vision_config" in values else None,
             audio=_audio(values["audio_config"], family) if "audio_config" in values else None,
         )
@@ -65,10 +65,12 @@ def read_dimensions(folder: Path, family: FamilyName) -> Dimensions:
         raise ConfigError(f"model.path: {file}: not the configuration of a {family}") from error
 
 
-def _text(values: Mapping[str, Any]) -> Text:
+def _text(values: Mapping[str, Any], family: FamilyName) -> Text:
     text = _TEXT_DEFAULTS | dict(values.get("text_config", values))
     heads = int(text["num_attention_heads"])
-    tied = values.get("tie_word_embeddings", text.get("tie_word_embeddings", False))
+    # transformers does not tie a Qwen2-Audio, whatever is said of its language model
+    inner = family != "qwen2_audio" and text.get("tie_word_embeddings", False)
+    tied = values.get("tie_word_embeddings", inner)
     return Text(
         hidden=int(text["hidden_size"]),
         layers=int(text["num_hidden_layers"]),

@@ -61,7 +61,8 @@ def predict_memory(step: Step, device: Device) -> Memory:
     if step.reference:
         always["reference"] = 4.0 * all_ / step.weights_over
     if step.engine == "vllm":
-        always["vLLM"] = step.vllm_share * device.memory
+        own = 2.0 * all_ / step.vllm_over
+        always["vLLM"] = max(step.vllm_share * device.memory, own)
     gradients = 4.0 * learning / step.states_over
     foreach = gradients if device.asynchronous else 0.0
     return Memory(
@@ -95,11 +96,12 @@ def _update(step: Step) -> dict[str, float]:
     items = max(
         (_activations(step, part) for part in parts(step)), key=lambda found: sum(found.values())
     )
-    items |= _copies(step)
+    if step.strategy != "zero3":
+        # which gathers weights in the precision that they are used in
+        items |= _copies(step)
     learning, all_ = step.parameters.learning.total, step.parameters.all.total
-    buckets = {"ddp": 4.0 * _SUM, "zero2": 8.0 * _BUCKET, "zero3": 8.0 * _BUCKET}
-    if step.strategy in buckets:
-        items["gradient buckets"] = min(buckets[step.strategy], 8.0 * learning)
+    bucket = {"ddp": _SUM, "zero2": _BUCKET, "zero3": _BUCKET}.get(step.strategy, 0.0)
+    items["gradient buckets"] = 4.0 * min(bucket, learning)
     if step.strategy == "zero3":
         items["gathered weights"] = 4.0 * min(_LIVE, all_)
     elif step.strategy == "fsdp2":

@@ -59,8 +59,8 @@ class Plan:
         return max(sums, key=lambda name: sums[name])
 
     @property
-    def mfu(self) -> float:
-        """Share of the device's peak that the whole step reaches, as operations over seconds."""
+    def utilisation(self) -> float:
+        """Share of the device's peak rate that the whole step reaches, with what is computed anew."""
         flops = sum(work.flops for work in self.work.values())
         peak = self.device.flops(self.step.dtype) / self.device.flops_share
         return flops / self.step_s / peak
@@ -77,6 +77,7 @@ def make_plan(step: Step, device: Device) -> Plan:
             f"launch.processes: {step.world}, and {device.name} has no link to others; "
             "name a GPU: --gpu h100"
         )
+    step = replace(step, vllm_over=_vllm_over(step, device))
     work = phases(step)
     return Plan(
         step=step,
@@ -138,6 +139,15 @@ def sharing_of(model: ModelConfig) -> Sharing:
         return model.sharing
     causal = FAMILIES[model.family].attention == "causal" and model.attention == "sdpa"
     return "packed" if causal else "encoder"
+
+
+def _vllm_over(step: Step, device: Device) -> int:
+    """The fewest GPUs whose shares hold the bfloat16 weights and as much again for the cache."""
+    wanted = 4.0 * step.parameters.all.total / (step.vllm_share * device.memory)
+    over = 1
+    while step.engine == "vllm" and over < wanted and 2 * over <= step.world:
+        over *= 2
+    return over
 
 
 def _step(

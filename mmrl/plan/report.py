@@ -54,7 +54,7 @@ def as_object(plan: Plan) -> dict[str, Any]:
         },
         "phases": phases,
         "step_s": plan.step_s,
-        "mfu": plan.mfu,
+        "utilisation": plan.utilisation,
         "fits": plan.fits,
         "binds": plan.binds,
         "change": advise(plan),
@@ -117,7 +117,7 @@ def _times(plan: Plan) -> Iterator[str]:
     total = sum(work.flops for work in plan.work.values())
     yield (
         f"  {'step':24} {_short(total / 1e12)} {'':>9} {'':>6} {_short(plan.step_s)}  "
-        f"{plan.mfu:.1%} of the peak rate; media and verdicts are not in it"
+        f"{plan.utilisation:.1%} of the peak rate; media and verdicts are not in it"
     )
 
 

@@ -66,6 +66,8 @@ class Step:
     minibatches: int = 1
     vllm_share: float = 0.3
     """Of a GPU's memory."""
+    vllm_over: int = 1
+    """GPUs that share the weights with which vLLM samples."""
 
     @property
     def row_tokens(self) -> int:

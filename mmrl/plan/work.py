@@ -76,7 +76,8 @@ def phases(step: Step) -> dict[str, Work]:
     if step.reference:
         found["reference"] = scored + whole
     if step.learns:
-        forward = scored + whole.times(sum(parts(step).values()))
+        collected = Work(link_bytes=_passed(step))
+        forward = scored + collected.times(sum(parts(step).values()))
         found["forward"] = forward.times(step.epochs)
         found["backward"] = _over_parts(step, _backward).times(step.epochs)
         found["optimizer"] = _optimizer(step).times(step.optimizer_steps)
@@ -126,7 +127,7 @@ def _backward(step: Step, part: Part) -> Work:
         product_bytes=forward.product_bytes,
         other_bytes=2 * forward.other_bytes + _gradient_bytes(step) * learning.total,
         kernels=2 * forward.kernels,
-        link_bytes=_gathered(step) + _reduced(step),
+        link_bytes=_passed(step) + _reduced(step),
     )
     if step.encoders_learn:
         encoded = _encode(step).times(part.encoded(step))
@@ -216,7 +217,8 @@ def _prefill(step: Step) -> Work:
     chunk = prompts_at_once(step)
     work = _decode_layers(step, chunk * prompt, chunk * prompt * (prompt + 1) / 2)
     times = step.prompt_count / chunk
-    return work.times(times) + _head(step, step.prompt_count) + Work(link_bytes=_gathered(step))
+    gathered = 0.0 if step.engine == "vllm" else _gathered(step)
+    return work.times(times) + _head(step, step.prompt_count) + Work(link_bytes=gathered)
 
 
 def _decode(step: Step) -> Work:
@@ -230,12 +232,14 @@ def _decode(step: Step) -> Work:
     work = Work(
         decoder_flops=one.decoder_flops,
         head_flops=one.head_flops,
-        product_bytes=_weight_bytes(step, sampling=True) * weights
+        product_bytes=_weight_bytes(step, sampling=True) * weights / step.vllm_over
         # a cache that grows by concatenation is read and written whole at every token
         + copies * rows * seen * cache_bytes(step),
         other_bytes=one.other_bytes,
         # captured graphs start as one
         kernels=one.kernels if step.engine != "vllm" else text.layers,
+        # two sums of bfloat16 hidden states over the GPUs in every layer
+        link_bytes=8.0 * text.layers * rows * text.hidden * (step.vllm_over - 1),
     )
     return work.times(own * step.prompt_count / prompts_at_once(step))
 
@@ -292,8 +296,13 @@ def _others(step: Step) -> float:
 
 
 def _gathered(step: Step) -> float:
-    """Bytes of weights that a process collects to have all of them once."""
+    """Bytes of float32 weights that a process collects to have all of them once."""
     return 4.0 * step.parameters.all.total * _others(step) if step.weights_over > 1 else 0.0
+
+
+def _passed(step: Step) -> float:
+    """Bytes of weights that a pass with gradient collects, in the precision that it computes in."""
+    return _gathered(step) * (0.5 if step.dtype == "bfloat16" else 1.0)
 
 
 def _reduced(step: Step) -> float:
