@@ -73,7 +73,13 @@ def smoke(
         row["verifier"] = verifier or row["verifier"]
         row["difficulty"] = round((number + 1) / (count + 1), 3)
         empty = rng.random() < empty_thoughts
-        yield {**row, "response": _response(row, folder, trace, empty=empty)}
+        response = _response(row, folder, trace, empty=empty)
+        extra = {**raw.get("extra", {}), "hints": [*_HINTS, response]}
+        yield {**row, "response": response, "extra": extra}
+
+
+_HINTS = ("Look closely.", "Name what is there.", "Answer in tags.", "Begin with the tag think.")
+"""From the least help to the most; the whole solution follows (Keye-VL 1.5's five levels)."""
 
 
 def _asked(
@@ -112,7 +118,7 @@ def _pretext(
         yield dict(row)
 
 
-def _clip(rng: Random, frames: int = 96, size: int = 64) -> np.ndarray:
+def _clip(rng: Random, frames: int = 96, size: int = 112) -> np.ndarray:
     """Pan over a landscape, over which a bar grows as time goes by."""
     wide = landscape(size + frames, rng, clutter=0.5)
     top = rng.randint(0, frames)
@@ -134,7 +140,8 @@ def _response(raw: dict[str, Any], folder: Path, kind: Trace, *, empty: bool) ->
         whole = written(raw["answer"])
     found = extract(whole)
     answer = _WHOLE.sub("", whole if found is None else found)
-    return write_trace(kind, "" if empty else "i see", answer)
+    thought = f"so {answer}" if len(answer) < 12 else "so"
+    return write_trace(kind, "" if empty else thought, answer)
 
 
 _WHOLE = re.compile(r"(?<=\d)\.0(?!\d)")

@@ -26,7 +26,7 @@ from mmrl.verify.reference import (
 )
 
 
-@verifier(term=True, paper="RLPR, arXiv 2506.18254")
+@verifier(term=True, paper="RLPR, arXiv 2506.18254", facts=(PROBABILITIES, BASELINE))
 def reference_probability(
     *,
     format_weight: float = 0.1,

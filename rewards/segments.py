@@ -1,9 +1,10 @@
-"""The format of Video-Thinker: moments of the video inside the chain of thought (arXiv 2510.23473).
+"""The format of Video-Thinker: moments of the video in the chain of thought (arXiv 2510.23473).
 
-The completion is one or more triples `<time>...</time><caption>...</caption><think>...</think>`, then
-`<answer>...</answer>`; each block holds something, and only white space stands between blocks.
+The completion is one or more triples of `<time>`, `<caption>` and `<think>`, then an `<answer>`.
+Each block holds something, and only white space stands between blocks.
 
-    <time>1-2</time><caption>A</caption><think>B</think><answer>C</answer> -> 1,  <answer>C</answer> -> 0
+    <time>1-2</time><caption>A</caption><think>B</think><answer>C</answer> -> 1
+    <think>B</think><answer>C</answer> -> 0
 """
 
 from __future__ import annotations

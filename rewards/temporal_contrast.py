@@ -24,7 +24,7 @@ ROUNDING = 1e-9
 KEY = "shuffled_accuracy"
 
 
-@group_reward(modality="video", paper="Video-R1, arXiv 2503.21776")
+@group_reward(modality="video", paper="Video-R1, arXiv 2503.21776", facts=(KEY,))
 def temporal_contrast(*, bonus: float = 0.3, ratio: float = 0.8, right: float = 0.1) -> GroupJudge:
     """A bonus for right siblings where order helps.
 

@@ -64,11 +64,10 @@ class Overlay:
         known, and those of a kind choose none.
         """
         own = self.names.get(name, name)
-        for key in ("every", kind):
-            for label, values in self.layers:
+        for label, values in self.layers:
+            for key in ("every", kind):
                 if key and key in values:
                     yield _Part(label=f"{label}: smoke.{key}", values=values[key])
-        for label, values in self.layers:
             if entry := values.get("stages", {}).get(own):
                 changes = {key: value for key, value in entry.items() if key != "stage"}
                 yield _Part(label=f"{label}: smoke.stages.{own}", values=changes, own=True)
