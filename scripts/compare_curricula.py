@@ -2,6 +2,7 @@
 table of docs/benchmarks/curricula.md.
 
     python scripts/compare_curricula.py --out runs/compare --seeds 0 1 2
+    python scripts/compare_curricula.py --out runs/compare --stage compare/solved --tokens 60000
 
 Each seed has one cold start; every variant goes on from its weights until `--tokens` completion
 tokens were sampled, dropped groups included. What is done is kept: a stopped comparison goes on.
@@ -38,6 +39,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--tokens", type=int, default=60_000)
+    parser.add_argument("--stage", default="compare/grpo")
+    parser.add_argument("--only", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     parser.add_argument("--cold-steps", type=int, default=500)
     arguments = parser.parse_args()
     found: dict[str, dict[int, float]] = {}
@@ -46,16 +49,17 @@ def main() -> None:
         _train(cold, "stage=quickstart/sft", f"optim.steps={arguments.cold_steps}", f"seed={seed}")
         weights = max((cold / "checkpoints").glob("*-final"))
         found.setdefault("after the cold start", {})[seed] = _accuracy(cold)
-        for name, overrides in VARIANTS.items():
-            folder = arguments.out / f"{_slug(name)}-{seed}"
+        for name in dict.fromkeys(["plain GRPO", *arguments.only]):
+            folder = arguments.out / f"{_slug(arguments.stage)}-{arguments.tokens}"
+            folder /= f"{_slug(name)}-{seed}"
             _train(
                 folder,
-                "stage=compare/grpo",
+                f"stage={arguments.stage}",
                 f"seed={seed}",
                 f"stop.tokens={arguments.tokens}",
                 "model.tiny=null",
                 f"model.path={weights}",
-                *overrides,
+                *VARIANTS[name],
             )
             found.setdefault(name, {})[seed] = _accuracy(folder)
     _print(found, arguments.seeds)
@@ -64,6 +68,7 @@ def main() -> None:
 def _train(folder: Path, *arguments: str) -> None:
     if (folder / "report.html").exists():
         return
+    folder.parent.mkdir(parents=True, exist_ok=True)
     resume = ["resume=auto"] if folder.exists() else []
     print(folder.name, file=sys.stderr, flush=True)
     command = [sys.executable, "-m", "mmrl", "train", *arguments, f"out={folder}", *resume]
