@@ -56,6 +56,8 @@ class RunState:
     """As it was chosen when the stage began."""
     imitation: dict[str, Any] | None = None
     """The weight of imitation, where there is one."""
+    guide: dict[str, Any] | None = None
+    """What the help of groups remembers."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

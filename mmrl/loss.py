@@ -82,6 +82,9 @@ class LossConstants:
     """For positive advantages, and for the others."""
     imitation_shape: float = 0.1
     """LUFFY's gamma, for tokens that another model wrote."""
+    trace_mean: Literal["loss", "sequence"] = "loss"
+    """What such a token weighs: as the loss has it, or by the length of its own completion
+    (AMPO)."""
     kl_estimator: Estimator = "k3"
     kl_clamp: float | None = None
     """Bound on the difference of log-probs in the estimate."""
@@ -171,7 +174,11 @@ def policy_loss(
             constants.kl_estimator, logprobs_BC, reference_logprobs_BC, clamp=constants.kl_clamp
         )
         terms_BC = terms_BC + kl_weight * (kl_BC * ratio if kl_correction else kl_BC)
-    loss = (terms_BC * token_weights(name, mask_BC, denominators)).sum()
+    weights_BC = token_weights(name, mask_BC, denominators)
+    if imitated_B is not None and constants.trace_mean == "sequence":
+        own_BC = token_weights("grpo", mask_BC, denominators)
+        weights_BC = torch.where(imitated_B[:, None], own_BC, weights_BC)
+    loss = (terms_BC * weights_BC).sum()
     if constants.entropy_weight:
         loss = loss - constants.entropy_weight * _mean_entropy(entropy_BC, chosen_BC, denominators)
     return LossTerms(

@@ -21,6 +21,11 @@
 | `policy/ratio_max`         | the largest ratio                                                 |
 | `empg/lines`               | mean lines of a completion; also the least and largest entropy    |
 | `imitation/weight`         | weight of imitation beside reinforcement; also its `loss`, `gain` |
+| `guidance/failing_groups`  | groups without a right completion of their own; also those that   |
+|                            | were `hinted`, `rescued` by it, `traced`; `level`, `completions`  |
+| `contrast/shuffled`        | accuracy on shuffled frames; also `ordered`, `groups`             |
+| `reference/baseline`       | probability of the reference without reasoning                    |
+| `thinking/share`           | share of completions that think; also the accuracy of both modes  |
 | `optim/lr`                 | learning rate                                                     |
 | `optim/grad_norm`          | norm of the gradient before clipping                              |
 | `media/decoded`            | media in the step's different prompts; each is decoded once       |

@@ -90,6 +90,13 @@ class Prompts:
             "media/encoded": float(sum(map(bool, counts))),
         }
 
+    def makes_what(self, other: Prompts) -> bool:
+        """Whether both make the same prompts of the same rows."""
+        mine, others = (
+            (p.media, p.system, p.suffix, p.opening, p.policy.family) for p in (self, other)
+        )
+        return mine == others
+
     def __call__(self, row: Row) -> Prompt:
         """Return the row's prompt, built now or remembered.
 

@@ -57,6 +57,8 @@ class Verifier:
     """How many judgements may run at once in this process; more where they wait for others."""
     trusted: tuple[str, ...] = ()
     """Parameters that a data row must not set, because they reach beyond the sample."""
+    facts: tuple[str, ...] = ()
+    """Keys of the row's extra that it reads, and that only the policy can tell."""
 
     @property
     def summary(self) -> str:
@@ -88,6 +90,7 @@ def verifier(
     warm: Callable[[], None] | None = None,
     threads: int = 1,
     trusted: tuple[str, ...] = (),
+    facts: tuple[str, ...] = (),
 ) -> Any:
     """Register a factory of judges under its own name; usable bare or with keyword arguments.
 
@@ -105,6 +108,7 @@ def verifier(
         threads: How many judgements may run at once, where they wait for a network.
         trusted: Parameters that only the user's own configuration may set, and no data row:
             addresses, paths, names of environment variables.
+        facts: Keys of the row's extra that whoever runs the policy fills in for each sample.
     """
     options = {
         "modality": modality,
@@ -114,6 +118,7 @@ def verifier(
         "warm": warm,
         "threads": threads,
         "trusted": trusted,
+        "facts": facts,
     }
     return _registering(factory, group=False, gold=gold or gold_of_answer, **options)
 
@@ -124,11 +129,13 @@ def group_reward(
     modality: str = "any",
     paper: str = "",
     isolated: bool = False,
+    facts: tuple[str, ...] = (),
 ) -> Any:
     """Register a factory of judges that see all siblings of a group at once and return one
     score for each.
     """
     options = {"modality": modality, "paper": paper, "isolated": isolated, "term": True}
+    options["facts"] = facts
     return _registering(factory, group=True, gold=gold_of_answer, **options)
 
 

@@ -15,7 +15,7 @@ from mmrl.config.schema import RewardsConfig
 from mmrl.errors import RewardError
 from mmrl.judging.panel import Panel, term_key
 from mmrl.registry import did_you_mean
-from mmrl.reward import check_row_term
+from mmrl.reward import check_row_term, find_verifier
 from mmrl.schedule import Schedule
 from mmrl.types import Row, Sample, Verdict, VerdictStatus, VerifierTerm
 
@@ -50,6 +50,10 @@ class Rubric:
             self._check_row(row)
         self.rows = {row.id: row for row in rows}
         """The rows given, by id."""
+        named = {term.name for row in rows for term in row.verifier}
+        named |= {term.name for term in self._terms.values()}
+        self.facts = frozenset(fact for name in named for fact in find_verifier(name).facts)
+        """Keys of a row's extra that verifiers read, and that only the policy can tell."""
 
     def judge(self, groups: Sequence[Sequence[Sample]]) -> list[list[Verdict]]:
         """Return one verdict per sample of every group of siblings, in the same order.

@@ -9,20 +9,25 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 
 from mmrl.checkpoint import RunState, save_checkpoint
-from mmrl.config.schema import GrpoStage, SftStage, Sharing
+from mmrl.config.schema import GrpoStage, RolloutConfig, SftStage, Sharing
 from mmrl.curriculum.contract import Sampler
 from mmrl.curriculum.draws import Draws
 from mmrl.curriculum.stopping import StopRules
 from mmrl.distributed.ranks import Ranks
 from mmrl.distributed.share import prompt_elsewhere, share_groups
 from mmrl.distributed.timing import share_seconds
-from mmrl.engines.hf import sample
+from mmrl.engines.engine import RolloutEngine
 from mmrl.evals.in_training import run_benchmarks
 from mmrl.evaluate import Evaluation, evaluate
+from mmrl.guidance.facts import Draw
+from mmrl.guidance.guide import Guide, Moment
+from mmrl.guidance.metrics import describe_help
+from mmrl.guidance.modes import shape_modes, with_empty_thought
 from mmrl.metrics import check_judged, describe
 from mmrl.model import Policy
 from mmrl.objectives.empg import modulate_advantages
@@ -56,6 +61,8 @@ class StageRun:
     seed: int
     policy: Policy
     reference: Policy | None
+    engine: RolloutEngine
+    """What samples with the policy's weights."""
     sharing: Sharing
     """What the completions of a group have computed in common."""
     optimizer: Optimizer
@@ -63,6 +70,8 @@ class StageRun:
     rubric: Rubric
     heldout_rubric: Rubric
     """The rows' own verifiers only."""
+    guide: Guide | None
+    """What helps groups that fail; None where nothing is sampled."""
     rows: list[Row]
     heldout: list[Row]
     sampler: Sampler
@@ -96,42 +105,41 @@ class StageRun:
         return bool(self.stopped) or self.step >= self.stage.optim.steps
 
 
-def train_grpo(run: StageRun, stage: GrpoStage) -> None:
+def train_grpo(run: StageRun, stage: GrpoStage, guide: Guide) -> None:
     """Train until the stage's last step."""
-    rollout = stage.rollout
-    scoring = Scoring(
-        temperature=rollout.temperature,
-        max_length=rollout.max_new_tokens,
-        micro_tokens=stage.optim.micro_tokens,
-        sharing=run.sharing,
-    )
+    scoring = guide.scoring
+    run.engine.sync()
     with run.screen.bar(run.name, stage.optim.steps, done=run.step) as bar:
         while not run.over:
             seed = begin_step(run)
-            draws = Draws(config=stage.filter, wanted=rollout.prompts_per_step)
+            draw = drawing(run, stage.rollout)
+            draws = Draws(config=stage.filter, wanted=stage.rollout.prompts_per_step)
             while draws.missing:
                 places = run.sampler.take(draws.missing, run.progress)
                 rows_P = [run.rows[place] for place in places]
+                moment = Moment(step=run.step, progress=run.progress, seed=draws.seed(seed))
                 with run.policy.whole():
                     prompts_P = [run.prompts(row) for row in run.ranks.own(rows_P)]
                     run.clock.lap("prompts_s")
-                    completions_PG = sample(
-                        run.policy,
-                        prompts_P,
-                        rollout,
-                        group_size=rollout.group_size,
-                        seed=draws.seed(seed),
-                        first=run.ranks.rank,
-                        every=run.ranks.count,
-                    )
+                    asked_P = guide.ask(prompts_P, moment)
+                    completions_PG = draw(asked_P, group_size=guide.own_size, seed=moment.seed)
+                    looked = guide.look(asked_P, completions_PG, draw, moment)
                 run.clock.lap("sample_s")
-                groups = judge(run.rubric, prompts_P, completions_PG, progress=run.progress)
+                groups = judge(
+                    run.rubric,
+                    asked_P,
+                    looked.completions_PG,
+                    progress=run.progress,
+                    facts_PG=looked.facts_PG,
+                )
+                groups = guide.help(prompts_P, groups, looked, draw, moment)
                 run.clock.lap("judge_s")
                 draws.add(places, share_groups(run.ranks, groups, rows_P))
                 run.clock.lap("share_s")
             rollouts_PG = draws.batch_PG
+            moved = shape_modes(rollouts_PG, stage.thinking)
             fill_advantages(rollouts_PG, stage.algo)
-            moved = draws.weigh(stage.weight)
+            moved |= draws.weigh(stage.weight)
             moved |= modulate_advantages(run.policy, rollouts_PG, stage.algo.empg, scoring)
             steps = []
             for minibatch in minibatches(
@@ -149,8 +157,12 @@ def train_grpo(run: StageRun, stage: GrpoStage) -> None:
                 steps.append(losses | run.optimizer.step(run.step))
             move_reference(run, stage)
             run.clock.lap("update_s")
+            run.engine.sync()
+            run.clock.lap("sync_s")
             run.sampler.observe(draws.results())
+            guide.observe(draws.rollouts)
             keep_count(run, stage, draws.rollouts)
+            moved |= describe_help(draws.everything_PG, stage.guidance)
             end_step(run, describe(draws.drawn_PG) | moved | mean_metrics(steps), bar)
 
 
@@ -166,7 +178,10 @@ def train_sft(run: StageRun, stage: SftStage) -> None:
         while not run.over:
             begin_step(run)
             places = run.sampler.take(stage.optim.batch_size, run.progress)
-            rows = [run.rows[place] for place in places]
+            rows = [
+                with_empty_thought(run.rows[place], stage.thought_dropout, seed=run.seed)
+                for place in places
+            ]
             with run.policy.whole():
                 prompts_B = [run.prompts(row) for row in run.ranks.own(rows)]
             responses_B = [response_ids(run.policy, row) for row in rows]
@@ -193,6 +208,15 @@ def begin_step(run: StageRun) -> int:
     run.prompts.begin_step()
     torch.manual_seed(derive(run.seed, run.name, run.step, "step"))
     return derive(run.seed, run.name, run.step, "sample")
+
+
+def drawing(run: StageRun, rollout: RolloutConfig) -> Draw:
+    """How completions of this process's prompts are sampled in the current step."""
+    if rollout.budget is not None:
+        budget = int(rollout.budget.at(run.progress))
+        rollout = rollout.model_copy(update={"max_new_tokens": budget})
+    ranks = run.ranks
+    return partial(run.engine.sample, config=rollout, first=ranks.rank, every=ranks.count)
 
 
 def validation_prompts(run: StageRun, stage: GrpoStage) -> list[Prompt]:
@@ -272,8 +296,15 @@ def evaluate_heldout(run: StageRun) -> Evaluation | None:
         return None
     with run.screen.bar(f"{run.name}: held-out", len(run.heldout[: run.stage.eval.limit])) as bar:
         began = time.perf_counter()
+        run.engine.sync()
         result = evaluate(
-            run.policy, run.heldout, run.prompts, run.heldout_rubric, run.stage, on_rows=bar.advance
+            run.engine,
+            run.policy,
+            run.heldout,
+            run.prompts,
+            run.heldout_rubric,
+            run.stage,
+            on_rows=bar.advance,
         )
     log(run, result.metrics())
     run.folder.log_time(run.name, run.step, {"eval_s": time.perf_counter() - began})
@@ -317,6 +348,7 @@ def save(run: StageRun, *, finished: bool) -> None:
         unjudged=run.unjudged,
         sharing=run.sharing,
         imitation=run.imitation.state_dict() if run.imitation else None,
+        guide=run.guide.state_dict() if run.guide else None,
     )
     folder = run.folder.path / "checkpoints"
     resets = isinstance(run.stage, GrpoStage) and run.stage.algo.reference_reset is not None

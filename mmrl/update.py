@@ -336,7 +336,10 @@ def _constants(algo: AlgoConfig) -> LossConstants:
         kl_estimator=algo.kl_estimator,
         kl_clamp=algo.kl_clamp,
         entropy_weight=algo.entropy_weight,
+        trace_mean=algo.trace_mean,
     )
+    if algo.trace_shape is not None:
+        constants = dataclasses.replace(constants, imitation_shape=algo.trace_shape)
     if algo.sapo_temperatures is not None:
         constants = dataclasses.replace(constants, sapo_temperatures=algo.sapo_temperatures)
     return constants

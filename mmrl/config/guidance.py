@@ -269,6 +269,7 @@ def check_guidance(
     algo: AlgoConfig,
     rollout: RolloutConfig,
     rewards: RewardsConfig,
+    contrast: ContrastConfig | None,
 ) -> None:
     """Refuse help and modes that ask of their stage what is not there, or would have no effect.
 
@@ -284,6 +285,11 @@ def check_guidance(
                 "'accuracy', if only with weight 0"
             )
     _check_traces(guidance, algo, rollout.group_size)
+    if contrast is not None and not isinstance(guidance, NoGuidance | LuffyGuidance):
+        raise ValueError(
+            f"contrast does not go with guidance {_kind(guidance)}: groups that are drawn again "
+            "are not answered on shuffled frames again"
+        )
     if isinstance(thinking, AutoThinking) and set(rewards.terms) != {"accuracy"}:
         raise ValueError(
             "thinking autothink makes the whole score of accuracy and mode: rewards.terms has to "

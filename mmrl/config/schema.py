@@ -8,12 +8,22 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from mmrl.config.algo import AlgoConfig, check_objective
+from mmrl.config.guidance import (
+    GIVEN,
+    NO_GUIDANCE,
+    AnyArm,
+    AnyGuidance,
+    AnyThinking,
+    ContrastConfig,
+    check_guidance,
+)
 from mmrl.config.launch import LaunchConfig
+from mmrl.config.rewards import RewardsConfig
 from mmrl.config.rows import DataConfig
 from mmrl.config.rows import DataSource as DataSource
 from mmrl.config.sampling import (
@@ -150,39 +160,17 @@ class RolloutConfig(AnswerConfig):
     temperature: float = Field(default=1.0, gt=0)
     top_p: float = Field(default=1.0, gt=0, le=1)
     top_k: int | None = Field(default=None, ge=1)
-
-
-class RewardTerm(Section):
-    """One term of the reward: a verifier by name, its parameters and its weight."""
-
-    name: str | None = None
-    """A verifier; the term `accuracy` has none, it is the row's own."""
-    weight: float | Schedule = 1.0
-    params: dict[str, Any] = Field(default_factory=dict)
-
-
-class RewardsConfig(Section):
-    """The stage's reward terms. `accuracy` stands for the verifier that each row names."""
-
-    terms: dict[str, RewardTerm] = Field(default_factory=lambda: {"accuracy": RewardTerm()})
-    combine: Literal["sum", "ratio", "gate", "normalise"] = "sum"
-    """How terms become one score: their weighted sum; that sum divided by the weights (V-Triune);
-    the
-    sum, but 0 where the term `format` fails (MoDoMoDo); or the sum of terms that were normalised
-    within their group first (GDPO)."""
-    max_unjudged: float = Field(default=0.02, ge=0, le=1)
-    """The run stops when a larger share of rollouts could not be judged."""
-    timeout_s: float = Field(default=10.0, gt=0)
-    """Wall time for one judgement in the isolated pool."""
-    memory_mb: int = Field(default=2048, ge=64)
-    """Memory for one worker of the isolated pool."""
+    budget: Schedule | None = None
+    """Tokens that a completion may have, by the share of the stage that is done, such as
+    {0: 4096, 0.5: 8192}; at most max_new_tokens, which it is unless given."""
 
     @model_validator(mode="after")
-    def _names(self) -> RewardsConfig:
-        for key, term in self.terms.items():
-            if (term.name is None) != (key == "accuracy"):
+    def _budget(self) -> RolloutConfig:
+        for value in self.budget.values if self.budget else ():
+            if value % 1 or not 1 <= value <= self.max_new_tokens:
                 raise ValueError(
-                    f"term {key!r}: every term but 'accuracy' needs 'name', and 'accuracy' has none"
+                    f"budget: a number of tokens from 1 to max_new_tokens ({self.max_new_tokens}), "
+                    f"got {value:g}"
                 )
         return self
 
@@ -270,6 +258,10 @@ class SftStage(Stage):
     kind: Literal["sft"]
     rollout: AnswerConfig = AnswerConfig()
     """How held-out rows are answered."""
+    thinking: AnyArm = GIVEN
+    thought_dropout: float = Field(default=0.0, ge=0, le=1)
+    """The share of the rows in whose response the thought is left empty (TON, arXiv 2505.16854; 0.5
+    there)."""
     optim: SftOptimConfig
     sampling: SftSampling = UNIFORM
     mixture: SftMixture = POOLED
@@ -293,6 +285,9 @@ class GrpoStage(Stage):
     mixture: AnyMixture = POOLED
     filter: AnyFilter = NO_FILTER
     weight: AnyWeight = EQUAL
+    guidance: AnyGuidance = NO_GUIDANCE
+    thinking: AnyThinking = GIVEN
+    contrast: ContrastConfig | None = None
     stop: StopConfig = StopConfig()
 
     @property
@@ -314,6 +309,8 @@ class GrpoStage(Stage):
     @model_validator(mode="after")
     def _objective(self) -> GrpoStage:
         check_objective(self.algo, terms=self.rewards.terms, heldout=self.data.heldout)
+        parts = {"algo": self.algo, "rollout": self.rollout, "rewards": self.rewards}
+        check_guidance(self.guidance, self.thinking, contrast=self.contrast, **parts)
         return self
 
     @model_validator(mode="after")
@@ -331,7 +328,14 @@ class SelectStage(Stage):
 
     kind: Literal["select"]
     rollout: RolloutConfig = RolloutConfig()
+    thinking: AnyArm = GIVEN
     select: SelectConfig = SelectConfig()
+
+    @model_validator(mode="after")
+    def _no_progress(self) -> SelectStage:
+        if self.rollout.budget is not None:
+            raise ValueError("rollout.budget goes by the progress of training; nothing is trained")
+        return self
 
     @property
     def steps(self) -> int:

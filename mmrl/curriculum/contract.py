@@ -82,17 +82,26 @@ class Sampler(Protocol):
 
 
 def as_result(place: int, rollouts_G: Sequence[Rollout], *, kept: bool = True) -> GroupResult:
-    """Return what a sampler hears of a group."""
+    """Return what a sampler hears of a group. What was right with help would have been wrong
+    without, and what a teacher wrote says nothing of the policy.
+    """
     verdicts_G = [rollout.verdict for rollout in rollouts_G]
     return GroupResult(
         place=place,
         source=rollouts_G[0].prompt.row.source,
         scores_G=tuple(verdict.score for verdict in verdicts_G),
-        accuracies_G=tuple(verdict.parts.get("accuracy") for verdict in verdicts_G),
+        accuracies_G=tuple(_unaided_accuracy(rollout) for rollout in rollouts_G),
         advantages_G=tuple(rollout.advantage for rollout in rollouts_G),
         lengths_G=tuple(len(rollout.completion.ids) for rollout in rollouts_G),
         kept=kept,
     )
+
+
+def _unaided_accuracy(rollout: Rollout) -> float | None:
+    accuracy = rollout.verdict.parts.get("accuracy")
+    if rollout.aid in ("hint", "prefix"):
+        return None if accuracy is None else 0.0
+    return None if rollout.imitated else accuracy
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -29,6 +29,8 @@ class Group:
     """Number of the row among the stage's rows."""
     rollouts_G: Sequence[Rollout]
     kept: bool
+    spent: Sequence[Rollout] = ()
+    """What was sampled on the way, and nothing is learned from."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -56,10 +58,11 @@ class Draws:
     def add(self, places: Sequence[int], rollouts_PG: Sequence[Sequence[Rollout]]) -> None:
         """Take in what was drawn."""
         self.count += 1
-        self.groups += [
-            Group(place=place, rollouts_G=rollouts_G, kept=teaches(rollouts_G, self.config))
-            for place, rollouts_G in zip(places, rollouts_PG, strict=True)
-        ]
+        for place, everything in zip(places, rollouts_PG, strict=True):
+            rollouts_G = [rollout for rollout in everything if not rollout.spent]
+            spent = [rollout for rollout in everything if rollout.spent]
+            kept = teaches(rollouts_G, self.config)
+            self.groups.append(Group(place=place, rollouts_G=rollouts_G, kept=kept, spent=spent))
 
     @property
     def batch_PG(self) -> list[Sequence[Rollout]]:
@@ -72,9 +75,14 @@ class Draws:
         return [group.rollouts_G for group in self.groups]
 
     @property
+    def everything_PG(self) -> list[list[Rollout]]:
+        """All groups that were drawn, each with what was sampled on the way."""
+        return [[*group.rollouts_G, *group.spent] for group in self.groups]
+
+    @property
     def rollouts(self) -> list[Rollout]:
         """All rollouts that were drawn."""
-        return [rollout for rollouts_G in self.drawn_PG for rollout in rollouts_G]
+        return [rollout for rollouts_G in self.everything_PG for rollout in rollouts_G]
 
     def weigh(self, config: AnyWeight) -> dict[str, float]:
         """Weigh the advantages of the groups that were kept and take those of the others; return

@@ -31,7 +31,9 @@ from mmrl.distributed.connect import connected
 from mmrl.distributed.ranks import Ranks
 from mmrl.distributed.spread import check_strategy, spread
 from mmrl.distributed.strategy import Replicated
+from mmrl.engines.engine import build_engine
 from mmrl.errors import RunError
+from mmrl.guidance.build import build_guide, check_help, words_of
 from mmrl.model import Policy, load_policy
 from mmrl.objectives.mixed import build_weight
 from mmrl.objectives.reference import load_reference
@@ -156,27 +158,28 @@ def _run_stage(
     policy = _load(run, stage, start.folder if start and trained else first_weights)
     for row in (*rows.train, *rows.heldout):
         check_row(row, policy)
+    check_help(stage, rows.train, policy)
     folder.start()
     if prompts is None:
         _say_where_it_stands(folder, screen)
     prompts = _prompts(prompts, policy, stage, screen)
     if isinstance(stage, SelectStage):
         policy = replace(policy, strategy=Replicated(ranks=ranks))
-        run_select(
-            SelectRun(
+        with build_engine(policy, stage.rollout) as engine:
+            select_run = SelectRun(
                 name=name,
                 stage=stage,
                 seed=run.seed,
                 policy=policy,
+                engine=engine,
                 prompts=prompts,
                 rows=rows.train,
                 folder=folder,
                 screen=screen,
                 trackers=trackers,
                 tokens=tokens,
-            ),
-            start.state if start else None,
-        )
+            )
+            run_select(select_run, start.state if start else None)
         return prompts
     reference = _reference(run, stage, first_weights)
     sharing = set_up_sharing(
@@ -191,7 +194,8 @@ def _run_stage(
     policy = spread(policy, run.launch, ranks, prompts, [*rows.train, *rows.heldout], folder.path)
     with (
         _rubric(stage, rows.train) as rubric,
-        _heldout_rubric(stage, rows.heldout) as heldout_rubric,
+        _heldout_rubric(stage, rows) as heldout_rubric,
+        build_engine(policy, stage.rollout) as engine,
     ):
         stage_run = StageRun(
             name=name,
@@ -199,6 +203,7 @@ def _run_stage(
             seed=run.seed,
             policy=policy,
             reference=reference,
+            engine=engine,
             sharing=sharing,
             optimizer=Optimizer(config=stage.optim, policy=policy),
             prompts=prompts,
@@ -215,6 +220,9 @@ def _run_stage(
             ),
             stop=StopRules(stage.stop, tokens=tokens),
             imitation=build_weight(stage.algo.imitation) if isinstance(stage, GrpoStage) else None,
+            guide=build_guide(stage, prompts, rubric, heldout_rubric, sharing, rows.train)
+            if isinstance(stage, GrpoStage)
+            else None,
             folder=folder,
             screen=screen,
             trackers=trackers,
@@ -233,10 +241,10 @@ def _train(stage_run: StageRun, start: Checkpoint | None, *, first: bool) -> Non
     elif first:
         evaluate_heldout(stage_run)
         evaluate_benchmarks(stage_run)
-    if isinstance(stage_run.stage, GrpoStage):
-        train_grpo(stage_run, stage_run.stage)
-    else:
+    if isinstance(stage_run.stage, SftStage):
         train_sft(stage_run, stage_run.stage)
+    elif stage_run.guide is not None:
+        train_grpo(stage_run, stage_run.stage, stage_run.guide)
     evaluate_heldout(stage_run)
     evaluate_benchmarks(stage_run)
     save(stage_run, finished=True)
@@ -250,6 +258,8 @@ def _go_on(stage_run: StageRun, start: Checkpoint) -> None:
     stage_run.stop.load_state_dict(start.state.stop)
     if stage_run.imitation is not None and start.state.imitation is not None:
         stage_run.imitation.load_state_dict(start.state.imitation)
+    if stage_run.guide is not None and start.state.guide is not None:
+        stage_run.guide.load_state_dict(start.state.guide)
     stage_run.step, stage_run.tokens = start.state.step, start.state.tokens
     stage_run.rollouts, stage_run.unjudged = start.state.rollouts, start.state.unjudged
 
@@ -285,13 +295,17 @@ def _rubric(stage: SftStage | GrpoStage, rows: Sequence[Row]) -> Rubric:
     return Rubric(stage.rewards, rows) if isinstance(stage, GrpoStage) else Rubric(RewardsConfig())
 
 
-def _heldout_rubric(stage: SftStage | GrpoStage, rows: Sequence[Row]) -> Rubric:
-    """Held-out rows are judged by their own verifiers only, within the stage's limits."""
+def _heldout_rubric(stage: SftStage | GrpoStage, rows: StageRows) -> Rubric:
+    """Held-out rows are judged by their own verifiers only, within the stage's limits; and others
+    where their frames are shuffled.
+    """
     rewards = RewardsConfig()
     if isinstance(stage, GrpoStage):
         limits = {"timeout_s": stage.rewards.timeout_s, "memory_mb": stage.rewards.memory_mb}
         rewards = rewards.model_copy(update=limits)
-    return Rubric(rewards, rows)
+        if stage.contrast is not None:
+            return Rubric(rewards, [*rows.heldout, *rows.train])
+    return Rubric(rewards, rows.heldout)
 
 
 def _load(run: Run, stage: AnyStage, weights: Path | None) -> Policy:
@@ -310,11 +324,16 @@ def _prompts(kept: Prompts | None, policy: Policy, stage: AnyStage, screen: Scre
     """The prompts of the stage before go on to be of use where nothing that shapes them has
     changed.
     """
-    if kept and (kept.media, kept.system, kept.policy.family) == (
-        stage.media,
-        stage.data.system,
-        policy.family,
-    ):
-        kept.policy, kept.encoders = policy, None
-        return kept
-    return Prompts(policy=policy, media=stage.media, system=stage.data.system, warn=screen.say)
+    suffix, opening = words_of(stage.thinking)
+    fresh = Prompts(
+        policy=policy,
+        media=stage.media,
+        system=stage.data.system,
+        suffix=suffix,
+        opening=opening,
+        warn=screen.say,
+    )
+    if kept is None or not fresh.makes_what(kept):
+        return fresh
+    kept.policy, kept.encoders = policy, None
+    return kept

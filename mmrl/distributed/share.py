@@ -47,6 +47,10 @@ def _as_json(rollout: Rollout) -> dict[str, Any]:
         "parts": dict(verdict.parts),
         "detail": verdict.detail,
         "imitated": rollout.imitated,
+        "aid": rollout.aid,
+        "level": rollout.level,
+        "spent": rollout.spent,
+        "facts": dict(rollout.facts),
         "media_key": rollout.prompt.media_key,
     }
 
@@ -81,5 +85,9 @@ def _rollout(values: Mapping[str, Any], prompt: Prompt) -> Rollout:
             detail=values["detail"],
         ),
         imitated=values["imitated"],
+        aid=values["aid"],
+        level=values["level"],
+        spent=values["spent"],
+        facts=values["facts"],
         here=False,
     )

@@ -1,4 +1,5 @@
-"""AutoThink's rewards for thinking and for not thinking, over a batch (arXiv 2505.10832).
+"""AutoThink's rewards for thinking and for not thinking, over a batch (arXiv 2505.10832), and TON's
+thought dropout (arXiv 2505.16854).
 
 Right with a thought 1, right without 2, wrong with a thought 0, wrong without -1; a wrong answer
 that repeats itself -2, no answer 0. In stage 3 lengths are shaped within the group; then neither
@@ -12,8 +13,14 @@ from collections.abc import Sequence
 from statistics import fmean
 
 from mmrl.config.guidance import AnyThinking, AutoThinking
-from mmrl.objectives.thinking import autothink_rewards, balance_modes, length_terms
-from mmrl.types import Rollout
+from mmrl.objectives.thinking import (
+    autothink_rewards,
+    balance_modes,
+    drop_thought,
+    length_terms,
+)
+from mmrl.seeds import derive
+from mmrl.types import Rollout, Row
 
 _CLOSED = "</think>"
 _AT_ONCE = "</think>\n\n"
@@ -67,6 +74,15 @@ def repeats(text: str) -> bool:
             if same >= needed:
                 return True
     return False
+
+
+def with_empty_thought(row: Row, share: float, *, seed: int) -> Row:
+    """The row, with an empty thought in its response if it is among that share of all rows: the
+    same rows whenever they come.
+    """
+    if not row.response or derive(seed, "thought", row.id) / 2**63 >= share:
+        return row
+    return dataclasses.replace(row, response=drop_thought(row.response))
 
 
 def _right(rollout: Rollout, at: float) -> bool | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from mmrl.config.guidance import (
@@ -95,29 +95,28 @@ def _response(row: Row, kind: str, key: str) -> str:
     return row.response
 
 
-def _chunks(row: Row, guidance: ScaffoldGuidance) -> Mapping[str, Sequence[str]]:
+def _chunks(row: Row, guidance: ScaffoldGuidance) -> dict[str, list[str]]:
     given = row.extra.get(guidance.hints)
-    if isinstance(given, Mapping):
-        found = {kind: given.get(kind) for kind in guidance.kinds}
-        if all(_is_texts(texts) for texts in found.values()):
-            return found
-    wanted = f"{guidance.hints!r} in 'extra' with a list of texts for each of "
-    raise _missing(row, guidance.kind, wanted + ", ".join(guidance.kinds), given)
+    known = given if isinstance(given, Mapping) else {}
+    found = {kind: _as_texts(known.get(kind)) for kind in guidance.kinds}
+    if not all(found.values()):
+        wanted = f"{guidance.hints!r} in 'extra' with a list of texts for each of "
+        raise _missing(row, guidance.kind, wanted + ", ".join(guidance.kinds), given)
+    return found
 
 
 def _texts(row: Row, key: str, kind: str) -> list[str]:
     given = row.extra.get(key)
-    if not _is_texts(given):
+    found = _as_texts(given)
+    if not found:
         raise _missing(row, kind, f"a list of texts {key!r} in 'extra'", given)
-    return list(given)
+    return found
 
 
-def _is_texts(given: Any) -> bool:
-    return (
-        isinstance(given, list | tuple)
-        and bool(given)
-        and all(isinstance(text, str) and text for text in given)
-    )
+def _as_texts(given: Any) -> list[str]:
+    """The texts of a list; none where it is no list of texts."""
+    texts = list(given) if isinstance(given, list | tuple) else []
+    return texts if all(isinstance(text, str) and text for text in texts) else []
 
 
 def _missing(row: Row, kind: str, wanted: str, found: object) -> DataError:

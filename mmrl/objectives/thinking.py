@@ -22,6 +22,11 @@ def drop_thought(response: str) -> str:
     return _THOUGHT.sub(rf"\1{EMPTY_THOUGHT}\2", response, count=1)
 
 
+def has_thought(response: str) -> bool:
+    """Whether there is a thought to drop."""
+    return _THOUGHT.search(response) is not None
+
+
 def autothink_rewards(thought_B: Sequence[bool], right_B: Sequence[bool | None]) -> list[float]:
     """AutoThink's rewards of a batch: 1 for what is right with a thought, 2 without, 0 for what is
     wrong with one, -1 without; 0 where there is no answer (None).
