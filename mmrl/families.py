@@ -1,10 +1,10 @@
 """What differs between model families: their class, their media, their coordinates and how token
 positions are counted.
 
-A new family is one entry in FAMILIES. Positions are asked of the model's own `get_rope_index`, so
-that they are those of its pretraining
-(multimodal rotary positions: Qwen2-VL, arXiv 2409.12191, section 2.1). What a family does not have
-in common with the others stands in a file of its own (mmrl/tiles.py).
+A new family is one entry in FAMILIES. Positions are those of its pretraining (multimodal rotary
+positions: Qwen2-VL, arXiv 2409.12191, section 2.1): the model's own `get_rope_index` is asked where
+it gives them, else mmrl/positions.py. What a family does not have in common with the others stands
+in a file of its own (mmrl/tiles.py).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from mmrl.positions import grid_positions, timed_positions
 from mmrl.tiles import (
     count_llava_onevision,
     count_smolvlm,
@@ -54,6 +55,10 @@ class Family:
     """
     prepare: Callable[[Any], None] | None = None
     """What is done to the model before its first forward."""
+    checkpoint_prefix: str = ""
+    """What stands before the names of its weights in a checkpoint of the whole model, where the
+    class is only a part of that.
+    """
     packages: tuple[str, ...] = ()
     """What its processor imports besides transformers."""
     attention: Literal["causal", "bidirectional_media", "recurrent"] = "causal"
@@ -109,15 +114,7 @@ def _omni_positions(model: Any, ids_1T: Tensor, media: Mapping[str, Tensor]) -> 
     return positions
 
 
-def _timed_positions(model: Any, ids_1T: Tensor, media: Mapping[str, Tensor]) -> Tensor:
-    return _vision_positions(
-        model, ids_1T, media, second_per_grid_ts=media.get("second_per_grid_ts")
-    )
-
-
-def _vision_positions(
-    model: Any, ids_1T: Tensor, media: Mapping[str, Tensor], **extra: Any
-) -> Tensor:
+def _vision_positions(model: Any, ids_1T: Tensor, media: Mapping[str, Tensor]) -> Tensor:
     import torch
 
     if "image_grid_thw" not in media and "video_grid_thw" not in media:
@@ -128,7 +125,6 @@ def _vision_positions(
         image_grid_thw=media.get("image_grid_thw"),
         video_grid_thw=media.get("video_grid_thw"),
         attention_mask=torch.ones_like(ids_1T),
-        **extra,
     )
     return positions
 
@@ -168,13 +164,14 @@ FAMILIES: dict[str, Family] = {
         feature_counts=_feature_counts,
         video_timing="fps",
         trims_audio=True,
+        checkpoint_prefix="thinker.",
     ),
     "qwen2_vl": Family(
         model_class="Qwen2VLForConditionalGeneration",
         processor_class="Qwen2VLProcessor",
         media=frozenset({"image", "video"}),
         coordinates="norm1000",
-        positions=_vision_positions,
+        positions=grid_positions,
         feature_counts=_feature_counts,
     ),
     "qwen2_5_vl": Family(
@@ -182,7 +179,7 @@ FAMILIES: dict[str, Family] = {
         processor_class="Qwen2_5_VLProcessor",
         media=frozenset({"image", "video"}),
         coordinates="pixel",
-        positions=_timed_positions,
+        positions=timed_positions,
         feature_counts=_feature_counts,
     ),
     "qwen3_vl": Family(

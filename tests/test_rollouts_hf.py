@@ -134,6 +134,10 @@ def test_greedy_is_what_transformers_generates(family):
             continue  # its processor takes one frame rate for both
         if policy.family.processing is not None and prompt.row.modality != "text":
             continue  # what it is given is not what its own processor gives
+        if policy.model.config.model_type in ("qwen2_vl", "qwen2_5_vl") and (
+            "video" in prompt.row.modality
+        ):
+            continue  # what follows a video is not where it was in pretraining (test_positions.py)
         encoded = process(prompt.row, decode(prompt.row, policy, MEDIA), policy, MEDIA)
         ids_1T = encoded["input_ids"]
         # token types are what `process` leaves out, as positions are counted before

@@ -6,6 +6,7 @@ they are decoded together until all have ended.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -17,6 +18,58 @@ from mmrl.policy import allowed_logprobs, head_sees
 from mmrl.seeds import derive
 from mmrl.sharing.features import features_given
 from mmrl.types import Completion, Prompt
+
+
+@dataclass(frozen=True, slots=True)
+class HfEngine:
+    """The training model as an engine: its weights are those of training anyway."""
+
+    policy: Policy
+
+    def sample(
+        self,
+        prompts_P: Sequence[Prompt],
+        config: RolloutConfig,
+        *,
+        group_size: int,
+        seed: int,
+        first: int = 0,
+        every: int = 1,
+        greedy: bool = False,
+    ) -> list[list[Completion]]:
+        """Completions [P][G]; see `sample`."""
+        return sample(
+            self.policy,
+            prompts_P,
+            config,
+            group_size=group_size,
+            seed=seed,
+            first=first,
+            every=every,
+            greedy=greedy,
+        )
+
+    def sync(self) -> None:
+        """Nothing has to be taken over."""
+
+    def __enter__(self) -> HfEngine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing has to be closed."""
+
+
+def read_completion(policy: Policy, ids: Sequence[int], logprobs: Sequence[float]) -> Completion:
+    """The completion that the first token that ends one closes; without such a token it was cut."""
+    end = next((place for place, token in enumerate(ids) if token in policy.end_ids), None)
+    length = len(ids) if end is None else end + 1
+    said = list(ids[: length if end is None else end])
+    return Completion(
+        ids=tuple(ids[:length]),
+        logprobs=tuple(logprobs[:length]),
+        text=policy.processor.tokenizer.decode(said, skip_special_tokens=False),
+        stop="length" if end is None else "eos",
+    )
 
 
 @torch.no_grad()
@@ -46,10 +99,7 @@ def sample(
         luck_BC = None
         if not greedy:
             luck_BC = torch.cat(
-                [
-                    _luck(derive(seed, first + place * every), group_size, config)
-                    for place in chunk
-                ]
+                [_luck(derive(seed, first + place * every), group_size, config) for place in chunk]
             ).to(policy.device)
         completions_B = _sample(policy, prompts, config, group_size, luck_BC)
         completions_PG += [
@@ -152,18 +202,7 @@ def _draw(logprobs_BV: Tensor, config: RolloutConfig, luck_B: Tensor) -> Tensor:
 def _completions(
     policy: Policy, ids_BC: list[list[int]], logprobs_BC: list[list[float]]
 ) -> list[Completion]:
-    tokenizer = policy.processor.tokenizer
-    completions = []
-    for ids, logprobs in zip(ids_BC, logprobs_BC, strict=True):
-        end = next((place for place, token in enumerate(ids) if token in policy.end_ids), None)
-        length = len(ids) if end is None else end + 1
-        text = tokenizer.decode(ids[: length if end is None else end], skip_special_tokens=False)
-        completions.append(
-            Completion(
-                ids=tuple(ids[:length]),
-                logprobs=tuple(logprobs[:length]),
-                text=text,
-                stop="length" if end is None else "eos",
-            )
-        )
-    return completions
+    return [
+        read_completion(policy, ids, logprobs)
+        for ids, logprobs in zip(ids_BC, logprobs_BC, strict=True)
+    ]

@@ -123,7 +123,9 @@ def _qwen3_vl(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
         "hidden_act": "gelu_pytorch_tanh",
     }
     del vision["fullatt_block_indexes"]
-    text = _text_config(tokenizer) | {"head_dim": HIDDEN // 4}
+    text: dict[str, Any] = _text_config(tokenizer) | {"head_dim": HIDDEN // 4}
+    # Said by every released checkpoint; transformers takes it for granted, other engines read it.
+    text["rope_parameters"] |= {"mrope_interleaved": True}
     config = Qwen3VLConfig(text_config=text, vision_config=vision, **_vision_tokens(tokenizer))
     video = Qwen3VLVideoProcessor(
         patch_size=14,

@@ -1,0 +1,54 @@
+"""What samples completions in training: the model itself, or vLLM beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol
+
+from mmrl.config.schema import AnswerConfig, RolloutConfig
+from mmrl.types import Completion, Prompt
+
+if TYPE_CHECKING:
+    from mmrl.model import Policy
+
+
+class RolloutEngine(AbstractContextManager["RolloutEngine"], Protocol):
+    """Samples with the policy's weights as they were when `sync` was called last; closed on
+    leaving.
+    """
+
+    def sample(
+        self,
+        prompts_P: Sequence[Prompt],
+        config: RolloutConfig,
+        *,
+        group_size: int,
+        seed: int,
+        first: int = 0,
+        every: int = 1,
+        greedy: bool = False,
+    ) -> list[list[Completion]]:
+        """Completions [P][G]; the places of the prompts among all are `first`, `first + every`,
+        ..., and with the seed they decide what is drawn.
+        """
+        ...
+
+    def sync(self) -> None:
+        """Take over the policy's weights."""
+        ...
+
+
+def build_engine(policy: Policy, config: AnswerConfig) -> RolloutEngine:
+    """The engine that `rollout.engine` names.
+
+    Raises:
+        ConfigError: it is not installed, or does not know the model.
+    """
+    if config.engine == "vllm":
+        from mmrl.engines.vllm import build_vllm
+
+        return build_vllm(policy, config)
+    from mmrl.engines.hf import HfEngine
+
+    return HfEngine(policy)

@@ -1,0 +1,217 @@
+"""Samples with a vLLM server: prompts go to it as token ids and processed media, weights through a
+folder that both see.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import httpx
+from torch import Tensor
+
+from mmrl.config.schema import RolloutConfig
+from mmrl.config.vllm import VllmConfig
+from mmrl.engines.hf import read_completion
+from mmrl.engines.vllm import check_length, check_prompt, sampling_arguments, write_model
+from mmrl.engines.vllm_prompts import engine_input, of_vllm
+from mmrl.errors import ConfigError, DataError
+from mmrl.model import Policy
+from mmrl.seeds import derive
+from mmrl.types import Completion, Prompt
+from mmrl.weights import checkpoint_weights
+
+FILE_BYTES = 4_000_000_000
+"""Weights of one file, about; they lie in memory until it is written."""
+AT_ONCE = 64
+"""Prompts that are asked at the same time; the server queues them."""
+
+
+@dataclass(kw_only=True, slots=True)
+class VllmServer:
+    """A server that another command has started; see docs/vllm.md for it."""
+
+    policy: Policy
+    config: VllmConfig
+    _client: httpx.Client = field(init=False)
+    _folder: tempfile.TemporaryDirectory[str] = field(init=False)
+    _processor: Any = field(init=False)
+    _limit: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        url = str(self.config.url).rstrip("/")
+        self._client = httpx.Client(base_url=url, timeout=self.config.timeout_s)
+        self._limit = self._check_server()
+        self._folder = tempfile.TemporaryDirectory(prefix="mmrl-vllm-")
+        write_model(self.policy, Path(self._folder.name))
+        model = of_vllm("config").ModelConfig(
+            model=self._folder.name, dtype="float32", mm_processor_cache_gb=0
+        )
+        self._processor = of_vllm("multimodal").MULTIMODAL_REGISTRY.create_processor(model)
+
+    def sample(
+        self,
+        prompts_P: Sequence[Prompt],
+        config: RolloutConfig,
+        *,
+        group_size: int,
+        seed: int,
+        first: int = 0,
+        every: int = 1,
+        greedy: bool = False,
+    ) -> list[list[Completion]]:
+        """Completions [P][G]; `logprobs` are those of the distribution that was drawn from, so
+        after top-p and top-k.
+
+        Raises:
+            DataError: the server refuses a prompt, or reads another one than the trainer.
+        """
+        requests = []
+        for place, prompt in enumerate(prompts_P):
+            check_length(prompt, config.max_new_tokens, self._limit)
+            luck = derive(seed, first + place * every)
+            body: dict[str, Any] = {
+                "token_ids": list(prompt.ids),
+                "sampling_params": sampling_arguments(
+                    self.policy, config, group_size, seed=luck, greedy=greedy
+                ),
+                "return_token_ids": True,
+            }
+            if prompt.media:
+                body["features"] = self._features(prompt)
+            requests.append(body)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return list(pool.map(self._ask, prompts_P, requests))
+
+    def sync(self) -> None:
+        """Have the server read the policy's weights, and forget what it computed with the old ones:
+        prefixes, media and the features of encoders.
+        """
+        assert self.config.sync_dir is not None
+        folder = self.config.sync_dir / "weights"
+        ranks = self.policy.strategy.ranks
+        weights = checkpoint_weights(self.policy)
+        if ranks.leads:
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir(parents=True)
+            self._write(weights, folder)
+        else:
+            for _ in weights:
+                pass  # gathering needs all processes
+
+        def read() -> None:
+            kwargs = {"weights_path": str(folder.resolve())}
+            self._post("/collective_rpc", {"method": "reload_weights", "kwargs": kwargs})
+            for cache in ("prefix", "mm", "encoder"):
+                self._post(f"/reset_{cache}_cache")
+
+        ranks.first_only(read, "vllm: taking over the weights")
+
+    def __enter__(self) -> VllmServer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.close()
+        self._folder.cleanup()
+
+    def _check_server(self) -> int:
+        """Most tokens of a prompt with its completion.
+
+        Raises:
+            ConfigError: there is no server, or it was started in a way that cannot be trained with.
+        """
+        where = f"rollout.vllm.url: {self.config.url}"
+        try:
+            models = self._client.get("/v1/models").raise_for_status().json()["data"]
+            info = self._client.get("/server_info", params={"config_format": "json"})
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            raise ConfigError(
+                f"{where} does not answer as vLLM ({type(error).__name__}: {error}); "
+                "start it as docs/vllm.md says"
+            ) from error
+        if info.status_code != 200:
+            raise ConfigError(
+                f"{where} takes no weights; start it with VLLM_SERVER_DEV_MODE=1 (docs/vllm.md)"
+            )
+        model = info.json()["vllm_config"]["model_config"]
+        normalises = (model.get("multimodal_config") or {}).get("mm_device_do_normalize")
+        if model.get("logprobs_mode") != "processed_logprobs" or normalises:
+            raise ConfigError(
+                f"{where}: start it with --logprobs-mode processed_logprobs and "
+                "--no-mm-device-do-normalize (docs/vllm.md), or its log-probs and pictures are not "
+                "those of training"
+            )
+        return int(models[0]["max_model_len"])
+
+    def _features(self, prompt: Prompt) -> dict[str, Any]:
+        """The media of a prompt as the server reads them.
+
+        Raises:
+            ConfigError: a video whose frames stand apart, which the protocol cannot say.
+        """
+        given = engine_input(self.policy, self._processor, prompt)
+        for kind, places in given["mm_placeholders"].items():
+            if any(place.is_embed is not None for place in places):
+                raise ConfigError(
+                    f"rollout.vllm.url: a server cannot be told where the frames of a {kind} of "
+                    "this family stand; leave url out, so that vLLM runs in the training process"
+                )
+        encode = of_vllm("entrypoints.scale_out.token_in_token_out.mm_serde").encode_mm_kwargs_item
+        return {
+            "mm_hashes": given["mm_hashes"],
+            "mm_placeholders": {
+                kind: [{"offset": place.offset, "length": place.length} for place in places]
+                for kind, places in given["mm_placeholders"].items()
+            },
+            "kwargs_data": {
+                kind: [encode(item) for item in items] for kind, items in given["mm_kwargs"].items()
+            },
+        }
+
+    def _ask(self, prompt: Prompt, body: dict[str, Any]) -> list[Completion]:
+        found = self._post("/inference/v1/generate", body, row=prompt.row.id).json()
+        check_prompt(prompt, found["prompt_token_ids"])
+        completions = []
+        for choice in sorted(found["choices"], key=lambda item: item["index"]):
+            logprobs = [token["logprob"] for token in choice["logprobs"]["content"]]
+            completions.append(read_completion(self.policy, choice["token_ids"], logprobs))
+        return completions
+
+    def _post(self, path: str, body: Any = None, *, row: str = "") -> httpx.Response:
+        about = f"row {row}: " if row else ""
+        try:
+            answer = self._client.post(path, json=body)
+        except httpx.HTTPError as error:
+            raise ConfigError(
+                f"{about}rollout.vllm.url: {self.config.url}{path}: {type(error).__name__}: "
+                f"{error}; is the server still there? rollout.vllm.timeout_s is "
+                f"{self.config.timeout_s:g}"
+            ) from error
+        if answer.is_error:
+            reason = " ".join(answer.text.split())[:300]
+            raise DataError(f"{about}vllm answers {path} with {answer.status_code}: {reason}")
+        return answer
+
+    def _write(self, weights: Iterator[tuple[str, Tensor]], folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        part: dict[str, Tensor] = {}
+        size, number = 0, 0
+        for name, weight in weights:
+            part[name] = weight.to(device="cpu", dtype=self.policy.dtype, copy=True).contiguous()
+            size += part[name].nbytes
+            if size >= FILE_BYTES:
+                save_file(part, folder / f"model-{number:05d}.safetensors")
+                part, size, number = {}, 0, number + 1
+        save_file(part, folder / f"model-{number:05d}.safetensors")

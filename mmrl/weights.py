@@ -1,0 +1,64 @@
+"""All weights of a policy, whole and under the names of a checkpoint without adapters: what another
+engine is given after a step, and what is exported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from mmrl.lora import is_adapter_weight, merged_layers
+
+if TYPE_CHECKING:
+    from mmrl.model import Policy
+
+
+def whole_weights(policy: Policy) -> Iterator[tuple[str, Tensor]]:
+    """Every weight by the name that the model's own class gives it, adapters merged into it; tied
+    weights come under each of their names.
+
+    Where weights are spread over processes, all of them have to walk through this.
+    """
+    with policy.strategy.whole(policy.model):
+        merged = dict(merged_layers(policy.model))
+        for name, parameter in policy.model.named_parameters(remove_duplicate=False):
+            layer, _, own = name.rpartition(".base_layer.")
+            if layer in merged and own == "weight":
+                yield f"{layer}.weight", merged[layer]().detach()
+            elif not is_adapter_weight(name):
+                yield name.replace(".base_layer.", "."), parameter.detach()
+
+
+def checkpoint_weights(policy: Policy) -> Iterator[tuple[str, Tensor]]:
+    """The same under the names of a published checkpoint, one weight at a time: what
+    `untied_config` describes.
+    """
+    from transformers.core_model_loading import revert_weight_conversion
+
+    prefix = policy.family.checkpoint_prefix
+    for name, weight in whole_weights(policy):
+        for own, found in revert_weight_conversion(policy.model, {name: weight}).items():
+            # transformers 5.17 puts Qwen2-Audio's language model one level too deep
+            yield prefix + own.replace("model.model.", "model."), found
+
+
+def untied_config(policy: Policy) -> Any:
+    """The configuration under which other engines know the model, with a head of its own, which
+    `checkpoint_weights` has: vLLM keeps a packed copy of a tied head on CPUs, and does not renew it
+    with the embedding.
+
+    Where training holds a part of a model (the thinker of Qwen2.5-Omni), it is that of the whole.
+    """
+    config = type(policy.model.config)(**policy.model.config.to_dict())
+    config.architectures = [policy.family.model_class]
+    config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = False
+    if not policy.family.checkpoint_prefix:
+        return config
+    from transformers import Qwen2_5OmniConfig
+
+    whole = Qwen2_5OmniConfig(thinker_config=config.to_dict(), enable_audio_output=False)
+    whole.architectures = ["Qwen2_5OmniForConditionalGeneration"]
+    whole.tie_word_embeddings = False
+    return whole
