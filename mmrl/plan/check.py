@@ -181,18 +181,20 @@ def _predicted(plan: Plan) -> dict[str, float]:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
-def main(*, as_json: bool) -> None:
+@click.option(
+    "--out", type=click.Path(path_type=Path, dir_okay=False), help="Also as JSON, a pair a line."
+)
+def main(out: Path | None) -> None:
     """Print prediction and measurement beside each other."""
     keys = ("rollout", "scoring_backward", "step", "peak")
-    if not as_json:
-        click.echo(f"| workload | sharing | {' | '.join(keys)} |\n|---|---|{'---|' * len(keys)}")
+    click.echo(f"| workload | sharing | {' | '.join(keys)} |\n|---|---|{'---|' * len(keys)}")
+    pairs = []
     for pair in compare(WORKLOADS):
-        if as_json:
-            click.echo(json.dumps(asdict(pair)))
-            continue
         cells = [_cell(key, pair) for key in keys]
         click.echo(f"| {pair.workload} | {pair.sharing} | {' | '.join(cells)} |")
+        pairs.append(pair)
+    if out is not None:
+        out.write_text("".join(f"{json.dumps(asdict(pair))}\n" for pair in pairs))
 
 
 def _cell(key: str, pair: Pair) -> str:

@@ -60,7 +60,7 @@ class Plan:
 
     @property
     def utilisation(self) -> float:
-        """Share of the device's peak rate that the whole step reaches, with what is computed anew."""
+        """Share of the device's peak rate that the step reaches, with what is computed anew."""
         flops = sum(work.flops for work in self.work.values())
         peak = self.device.flops(self.step.dtype) / self.device.flops_share
         return flops / self.step_s / peak

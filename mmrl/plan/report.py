@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from mmrl.plan.advice import advise
@@ -87,6 +88,13 @@ def _head(plan: Plan, title: str) -> Iterator[str]:
         f"a pass has {shared:,} tokens in {sum(parts(step).values()):,} micro-batches "
         f"({whole:,} without sharing, {whole / max(shared, 1):.2f} times)"
     )
+    group = step.prompts.tokens + step.group_size * step.prompts.completion_tokens
+    if step.learns and step.sharing == "packed" and group > step.micro_tokens:
+        together = forward_tokens(replace(step, micro_tokens=group))
+        yield (
+            f"a group has {group:,} tokens and is split, its prompt run once per part; with "
+            f"optim.micro_tokens={group} a pass would have {together:,}"
+        )
 
 
 def _memory(plan: Plan) -> Iterator[str]:
