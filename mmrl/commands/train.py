@@ -10,6 +10,9 @@ from mmrl.config.dump import dump_run
 from mmrl.config.loader import LoadedRun, load_run
 from mmrl.config.names import check_names
 from mmrl.config.runs import ASKED, RESOLVED, remember
+from mmrl.distributed.connect import is_started
+from mmrl.distributed.launch import launch as launch_processes
+from mmrl.distributed.plan import plan_lines
 from mmrl.project import load_project
 
 
@@ -35,10 +38,15 @@ def train(ctx: click.Context, overrides: tuple[str, ...], dry_run: bool) -> None
     check_names(loaded)
     if dry_run:
         click.echo(dump_run(loaded.run, loaded.provenance), nl=False)
+        if launch := plan_lines(loaded.run, project, overrides):
+            click.echo(launch, nl=False)
         return
-    if loaded.resume is None:
+    if loaded.resume is None and loaded.run.launch.node_rank == 0 and not is_started():
         remember(loaded.run.out, dump_run(loaded.run))
     try:
+        launch = loaded.run.launch
+        if (launch.world > 1 or launch.scheduler != "none") and not is_started():
+            ctx.exit(launch_processes(loaded.run, project))
         _train(loaded)
     except KeyboardInterrupt:
         click.echo(f"mmrl: stopped{_how_to_go_on(loaded.run.out)}", err=True)

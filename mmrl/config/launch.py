@@ -57,11 +57,6 @@ class LaunchConfig(Section):
             raise ValueError(
                 f"node_rank {self.node_rank} is none of {self.nodes} node(s), which count from 0"
             )
-        alone = self.master_address in ("127.0.0.1", "localhost")
-        if self.nodes > 1 and alone and self.scheduler == "none":
-            raise ValueError(
-                f"{self.nodes} nodes need master_address, the name of node 0 as the others reach it"
-            )
         if self.sbatch and self.scheduler != "slurm":
             raise ValueError("sbatch options go with scheduler slurm")
         return self

@@ -21,6 +21,7 @@ from mmrl.config.dump import DEFAULT, leaves, plain
 from mmrl.config.files import COMMAND_LINE, ENTRIES, choice_layers, flatten, options
 from mmrl.config.keys import annotation_at, near, run_groups
 from mmrl.config.overrides import Override, parse_overrides
+from mmrl.config.relaunch import GROUP, relaunched
 from mmrl.config.rounds import Rounds, write_out
 from mmrl.config.runs import ASKED, RESOLVED, newest, next_out
 from mmrl.config.schema import Run, Stage
@@ -56,7 +57,7 @@ def load_run(arguments: Sequence[str], project: Path) -> LoadedRun:
     entry = {o.key: o.text for o in overrides if o.key in ("stage", "curriculum", "resume")}
     rest = [o for o in overrides if o.key not in entry]
     if "resume" in entry and len(entry) == 1:
-        return _resume_alone(entry["resume"], rest)
+        return _resume_alone(entry["resume"], rest, project)
     if ("stage" in entry) == ("curriculum" in entry):
         raise ConfigError(_one_of_two(entry, rest, project))
     tree, rounds, overlay = _run_tree(
@@ -200,9 +201,9 @@ def _provenance(run: Run, tree: Tree, stages: Mapping[str, Composed]) -> dict[st
     return found
 
 
-def _resume_alone(folder: str, rest: list[Override]) -> LoadedRun:
-    if rest:
-        keys = ", ".join(o.key for o in rest)
+def _resume_alone(folder: str, rest: list[Override], project: Path) -> LoadedRun:
+    if fixed := [o for o in rest if o.path[0] != GROUP]:
+        keys = ", ".join(o.key for o in fixed)
         raise ConfigError(
             f"{keys}: cannot be changed: resume={folder} goes on with {Path(folder) / RESOLVED}"
         )
@@ -214,6 +215,8 @@ def _resume_alone(folder: str, rest: list[Override]) -> LoadedRun:
     file = (Path(folder) if asked else _started(Path(folder))) / (ASKED if asked else RESOLVED)
     run = load_resolved(file)
     provenance = {".".join(path): str(file) for path, _ in leaves(plain(run))}
+    provenance |= dict.fromkeys((o.key for o in rest), COMMAND_LINE)
+    run = relaunched(run, rest, project) if rest else run
     return LoadedRun(
         run=run.model_copy(update={"out": Path(folder)}),
         provenance=provenance,
@@ -237,7 +240,9 @@ def _resumed(loaded: LoadedRun, asked: str, given_out: bool) -> LoadedRun:
         if given_out and out.resolve() != folder.resolve():
             raise ConfigError(f"out={out}: a resumed run goes on in its own folder, {folder}")
     changed = [
-        found for found in differences(load_resolved(folder), loaded.run) if found[0] != "out"
+        found
+        for found in differences(load_resolved(folder), loaded.run)
+        if found[0].partition(".")[0] not in ("out", GROUP)
     ]
     if changed:
         listed = "\n".join(

@@ -14,11 +14,10 @@ from datetime import timedelta
 from pathlib import Path
 
 from mmrl.config.launch import LaunchConfig
-from mmrl.distributed.ranks import ALONE, Ranks
+from mmrl.distributed.plan import LAUNCH_FOLDER
+from mmrl.distributed.ranks import ALONE, Ranks, is_lost
 from mmrl.errors import ConfigError, ProcessError
 
-LAUNCH_FOLDER = "launch"
-"""In the run folder: what was started, and what each process wrote."""
 PARENT = "MMRL_PARENT"
 """The process id of the launcher; without it a process watches no parent."""
 
@@ -51,8 +50,6 @@ def connected(launch: LaunchConfig, out: Path) -> Iterator[Ranks]:
     try:
         yield ranks
     except RuntimeError as error:
-        from mmrl.distributed.ranks import is_lost
-
         if not is_lost(error):
             raise
         raise ProcessError(ranks.lost(error, ranks.timeout_s)) from error

@@ -63,7 +63,8 @@ class Ranks:
         if self.count == 1:
             yield
             return
-        self._note(f"{self.step}: {what}")
+        if what != self.waits_for:
+            self._note(f"{self.step}: {what}")
         began = self.waits_since = time.monotonic()
         self.waits_for = what
         try:

@@ -65,7 +65,10 @@ def spread(
         from mmrl.distributed.zero import Zero
 
         strategy = Zero(
-            ranks=ranks, stand_ins=stand_ins, stage=2 if launch.strategy == "zero2" else 3
+            ranks=ranks,
+            stand_ins=stand_ins,
+            stage=2 if launch.strategy == "zero2" else 3,
+            dtype="float32" if policy.dtype.itemsize == 4 else "bfloat16",
         )
     strategy.prepare(policy.model)
     return replace(policy, strategy=strategy)
