@@ -45,6 +45,10 @@ class Family:
     """(model, media) -> how many placeholder tokens the media's features fill, by kind."""
     video_timing: Literal["metadata", "fps"] = "metadata"
     """How the processor is told the time of frames: per video, or one rate for all."""
+    video_limits: Literal["frame", "video"] = "frame"
+    """Whether its processor takes the limits of pixels for each frame, or for all frames of a video
+    together.
+    """
     trims_audio: bool = False
     """The audio tower takes sounds of any length, so the processor's padding to the longest one can
     be cut off.
@@ -189,6 +193,7 @@ FAMILIES: dict[str, Family] = {
         coordinates="norm1000",
         positions=_vision_positions,
         feature_counts=_feature_counts,
+        video_limits="video",
     ),
     "qwen2_audio": Family(
         model_class="Qwen2AudioForConditionalGeneration",

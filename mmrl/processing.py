@@ -135,9 +135,16 @@ def _in_one_call(
 
 
 def _video_kwargs(videos: Sequence[Video], policy: Policy, media: MediaConfig) -> dict[str, Any]:
+    # one size goes for all videos of a prompt; a shorter one may then have larger frames
+    frames = 1
+    if policy.family.video_limits == "video":
+        frames = max(len(video.frames_THWC) for video in videos)
     kwargs: dict[str, Any] = {
         "do_sample_frames": False,
-        "size": {"shortest_edge": media.video_min_pixels, "longest_edge": media.video_max_pixels},
+        "size": {
+            "shortest_edge": media.video_min_pixels * frames,
+            "longest_edge": media.video_max_pixels * frames,
+        },
     }
     if policy.family.video_timing == "fps":
         return kwargs | {"fps": videos[0].fps}

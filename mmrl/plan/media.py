@@ -65,14 +65,8 @@ def show_video(
         side = vision.tile // vision.patch
         tokens = frames * math.ceil(side / (vision.merge if vision.merge > 1 else 2)) ** 2
         return Shown(tokens=tokens + _MARKS, units=frames * side**2, parts=frames)
-    # Qwen3-VL's processor takes the limits for the whole video, the others' for each frame
-    share = frames if model.family == "qwen3_vl" else 1
     wide, high = _resize(
-        width,
-        height,
-        vision,
-        low=media.video_min_pixels / share,
-        high=media.video_max_pixels / share,
+        width, height, vision, low=media.video_min_pixels, high=media.video_max_pixels
     )
     return _patches(vision, wide, high, frames=math.ceil(frames / 2))
 
