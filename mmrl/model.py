@@ -90,6 +90,7 @@ def load_policy(config: ModelConfig, *, seed: int, weights: Path | None = None) 
         family.prepare(model)
     # An update at a rate of 1e-6 is smaller than bfloat16 can hold, so weights are float32.
     model.to(device=_device(config.device), dtype=torch.float32)
+    _align(model)
     # checkpoints are loaded for inference, in which mode activations are not checkpointed
     model.train()
     if config.gradient_checkpointing:
@@ -164,6 +165,15 @@ def _device(name: str) -> torch.device:
             "model.device: cuda was asked for, and torch sees no GPU; use model.device=auto"
         )
     return torch.device(name)
+
+
+def _align(model: Any) -> None:
+    """Copy weights that a file was mapped to. They begin anywhere, and by where a tensor begins kernels
+    differ in the last bits: a resumed run has to compute what the one before it did.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu" and tensor.data_ptr() % 64:
+            tensor.data = tensor.data.clone()
 
 
 def _freeze(model: torch.nn.Module, patterns: tuple[str, ...]) -> None:

@@ -101,15 +101,15 @@ def with_frames_shuffled(prompt: Prompt, policy: Any, *, seed: int) -> Prompt:
             generator=generator,
         )
     else:
-        key = "pixel_values_videos" if "pixel_values_videos" in media else "pixel_values"
-        mixed = key == "pixel_values" and any(m.kind == "image" for m in prompt.row.media)
-        if mixed or key not in media or media[key].dim() != 5:
+        key = "pixel_values_videos" if "video_frames" in media else "pixel_values"
+        if key not in media or (key == "pixel_values" and len(prompt.row.media) > 1):
             raise DataError(
-                f"row {prompt.row.id}: contrast cannot shuffle the frames of its video for a model "
-                f"of class {policy.family.model_class}; remove the row, or leave out contrast"
+                f"row {prompt.row.id}: contrast cannot tell the frames of its video from its other "
+                f"media for {policy.family.model_class}; remove the row, or leave out contrast"
             )
-        order = _order(media[key].shape[1], generator)
-        media[key] = media[key][:, order]
+        counts = media["video_frames"].tolist() if "video_frames" in media else [len(media[key])]
+        videos = [frames[_order(len(frames), generator)] for frames in media[key].split(counts)]
+        media[key] = torch.cat(videos)
     return dataclasses.replace(prompt, media=media, features={}, media_key=f"{seed}")
 
 

@@ -37,6 +37,8 @@ CHANGES = {
     "empg.clarity_weight": ({"empg": {}}, {"empg": {"clarity_weight": 1.0}}),
     "imitation": ({}, {"imitation": {"weight": 0.5}}),
     "imitation.weight": ({"imitation": {"weight": 0.5}}, {"imitation": {"weight": 0.9}}),
+    "trace_shape": ({"trace_shape": 0.1}, {"trace_shape": 0.5}),
+    "trace_mean": ({"trace_shape": 0.1}, {"trace_mean": "sequence"}),
     "drop_agreeing": ({}, {"drop_agreeing": True}),
     "clip_low": ({"clip_high": 0.1}, {"clip_low": 0.01}),
     "clip_high": ({"clip_high": 0.5}, {"clip_high": 0.01}),
@@ -105,6 +107,8 @@ def _gradient(build, prompts_P, settings) -> torch.Tensor:
     reference = build(1) if algo.kl_weight else None
     newline = policy.processor.tokenizer.encode("\n", add_special_tokens=False)[-1]
     rollouts_PG = _rollouts(prompts_P, newline)
+    if algo.trace_shape is not None:
+        rollouts_PG[0][0].imitated = True
     fill_advantages(rollouts_PG, algo)
     modulate_advantages(policy, rollouts_PG, algo.empg, SCORING)
     if algo.reference_reset:
