@@ -10,7 +10,7 @@ from statistics import fmean
 from mmrl.batch import micro_batches
 from mmrl.config.schema import GrpoStage, RolloutConfig, SftStage
 from mmrl.distributed.share import share_groups
-from mmrl.engines.hf import sample
+from mmrl.engines.engine import RolloutEngine
 from mmrl.model import Policy
 from mmrl.prompt import Prompts
 from mmrl.rollout import judge
@@ -41,6 +41,7 @@ class Evaluation:
 
 
 def evaluate(
+    engine: RolloutEngine,
     policy: Policy,
     rows: Sequence[Row],
     prompts: Prompts,
@@ -61,7 +62,7 @@ def evaluate(
         rows_P, ranks = rows[chunk.start : chunk.stop], policy.strategy.ranks
         with policy.whole():
             prompts_P = [prompts(row) for row in ranks.own(rows_P)]
-            completions_PG = sample(policy, prompts_P, greedy, group_size=1, seed=0, greedy=True)
+            completions_PG = engine.sample(prompts_P, greedy, group_size=1, seed=0, greedy=True)
         groups = judge(rubric, prompts_P, completions_PG, progress=1.0)
         rollouts += [group[0] for group in share_groups(ranks, groups, rows_P)]
         on_rows(len(chunk))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,11 +12,13 @@ from typing import Any
 
 import torch
 
+from mmrl import lora
 from mmrl.compat import make_torchvision_importable
 from mmrl.config.schema import ModelConfig
 from mmrl.distributed.strategy import Replicated, Strategy
 from mmrl.errors import ConfigError
 from mmrl.families import FAMILIES, Family, media_token_ids
+from mmrl.parts import FROZEN, parts_of
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,11 +38,16 @@ class Policy:
     """What the forward pass computes in; the weights that learn are float32."""
     strategy: Strategy = field(default_factory=Replicated)
     """How its weights are spread over the processes that train it."""
+    base: Mapping[str, Any] = field(default_factory=dict)
+    """What the weights under its adapter were made from; empty where it has none."""
+    adapter_off: bool = False
+    """Answer as before the adapter learned: the reference of a policy with an adapter."""
 
     def __call__(self, **inputs: Any) -> Any:
         """Run the model's forward pass in the policy's precision."""
         mixed = self.dtype != torch.float32
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
+        before = lora.adapter_off(self.model) if self.adapter_off else nullcontext()
+        with before, torch.autocast(self.device.type, dtype=self.dtype, enabled=mixed):
             return self.strategy.forward(self.model, inputs)
 
     def whole(self) -> AbstractContextManager[None]:
@@ -64,45 +71,63 @@ class Policy:
         return self.end_ids[0] if pad is None else pad
 
 
-def load_policy(config: ModelConfig, *, seed: int, weights: Path | None = None) -> Policy:
-    """Build the tiny model or load the checkpoint that the config names; `weights` is a folder
-    written by `save_policy` to load instead.
+def load_policy(
+    config: ModelConfig,
+    *,
+    seed: int,
+    weights: Path | None = None,
+    adapter: Path | None = None,
+) -> Policy:
+    """Build the tiny model or load the checkpoint that the config names.
 
-    Raises ConfigError when the checkpoint is not there or is of another family.
+    Args:
+        config: The section `model`.
+        seed: Of a tiny model's weights, and of a fresh adapter's.
+        weights: A folder written by `save_policy` to load instead; an adapter in it is merged.
+        adapter: One whose adapter goes on learning on these weights.
+
+    Raises:
+        ConfigError: the checkpoint is not there or is of another family, or the machine lacks what
+            `model.lora` needs.
     """
-    from mmrl.tiny.models import build_tiny
-
     family = FAMILIES[config.family]
     _check_packages(config.family, family)
+    if config.lora is not None:
+        lora.check_lora(config.lora, config.device)
     make_torchvision_importable()
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     if config.threads is not None:
         torch.set_num_threads(config.threads)
-    model: Any
-    if weights is None and config.tiny is not None:
-        model, processor = build_tiny(config.tiny, seed=seed)
-        model.set_attn_implementation(config.attention)
-    else:
-        model, processor = _load(config, str(weights or config.path))
+    dtype = getattr(torch, config.dtype)
+    base = _base(config, seed, weights)
+    model, processor = _make(config, base, dtype)
     if family.prepare is not None:
         family.prepare(model)
-    # An update at a rate of 1e-6 is smaller than bfloat16 can hold, so weights are float32.
-    model.to(device=_device(config.device), dtype=torch.float32)
+    if config.lora is None:
+        # An update at a rate of 1e-6 is smaller than bfloat16 can hold, so weights are float32.
+        model.to(device=_device(config.device), dtype=torch.float32)
+        _freeze(model, config.freeze)
+    else:
+        if config.lora.quantize == "none":
+            model.to(device=_device(config.device), dtype=dtype)
+        lora.add_adapter(model, config.lora, seed=seed)
+        if adapter is not None:
+            lora.load_adapter(model, adapter)
     _align(model)
     # checkpoints are loaded for inference, in which mode activations are not checkpointed
     model.train()
     if config.gradient_checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    _freeze(model, config.freeze)
     return Policy(
         model=model,
         processor=processor,
         family=family,
         banned_ids=media_token_ids(model),
         end_ids=_end_ids(model, processor.tokenizer),
-        dtype=getattr(torch, config.dtype),
+        dtype=dtype,
+        base={} if config.lora is None else base,
     )
 
 
@@ -110,9 +135,13 @@ def save_policy(
     policy: Policy, folder: Path, *, weights: Mapping[str, torch.Tensor] | None = None
 ) -> None:
     """Write weights, configuration, tokenizer and processor as transformers, vLLM and evaluation
-    kits load them. `weights` are given where the model does not hold its own whole.
+    kits load them; of a policy with an adapter, the adapter alone. `weights` are given where the
+    model does not hold its own whole.
     """
-    policy.model.save_pretrained(folder, state_dict=weights)
+    if policy.base:
+        lora.save_adapter(policy.model, folder, base=policy.base, weights=weights)
+    else:
+        policy.model.save_pretrained(folder, state_dict=weights)
     policy.processor.save_pretrained(folder)
 
 
@@ -132,12 +161,43 @@ def _check_packages(name: str, family: Family) -> None:
         )
 
 
-def _load(config: ModelConfig, path: str) -> tuple[Any, Any]:
+def _base(config: ModelConfig, seed: int, weights: Path | None) -> dict[str, Any]:
+    """Where the weights come from, as a checkpoint of an adapter remembers it."""
+    if weights is not None:
+        return {"path": str(weights)}
+    if config.tiny is not None:
+        return {"tiny": config.tiny, "seed": seed}
+    return {"path": config.path, "revision": config.revision}
+
+
+def _make(config: ModelConfig, base: Mapping[str, Any], dtype: torch.dtype) -> tuple[Any, Any]:
+    """The model and its processor; adapters that the weights are under are merged into them."""
+    from mmrl.tiny.models import build_tiny
+
+    if "tiny" in base:
+        model, processor = build_tiny(base["tiny"], seed=base["seed"])
+        model.set_attn_implementation(config.attention)
+        return model, processor
+    folder = Path(base["path"])
+    if not lora.is_adapter(folder):
+        return _load(config, base, dtype)
+    if config.lora is not None and config.lora.quantize != "none":
+        raise ConfigError(
+            f"model.lora.quantize: {folder} is an adapter, which cannot be merged into four bits; "
+            "export it (mmrl export RUN out=DIR merge=true) and start from that folder"
+        )
+    model, processor = _make(config, lora.base_of(folder), dtype)
+    lora.merge_saved(model, folder)
+    return model, processor
+
+
+def _load(config: ModelConfig, base: Mapping[str, Any], dtype: torch.dtype) -> tuple[Any, Any]:
     import transformers
 
     family = FAMILIES[config.family]
+    path = str(base["path"])
     options: dict[str, Any] = {
-        "revision": config.revision,
+        "revision": base.get("revision"),
         "trust_remote_code": config.trust_remote_code,
     }
     try:
@@ -145,6 +205,7 @@ def _load(config: ModelConfig, path: str) -> tuple[Any, Any]:
             path,
             dtype=torch.float32,
             attn_implementation=config.attention,
+            **lora.quantization(config.lora, dtype),
             **options,
         )
         processor = getattr(transformers, family.processor_class).from_pretrained(path, **options)
@@ -176,15 +237,20 @@ def _align(model: Any) -> None:
             tensor.data = tensor.data.clone()
 
 
-def _freeze(model: torch.nn.Module, patterns: tuple[str, ...]) -> None:
+def _freeze(model: torch.nn.Module, chosen: str | tuple[str, ...]) -> None:
+    if isinstance(chosen, str):
+        parts, frozen = parts_of(model), FROZEN[chosen]
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(parts[name] not in frozen)
+        return
     names = [name for name, _ in model.named_parameters()]
-    for pattern in patterns:
+    for pattern in chosen:
         if not any(re.search(pattern, name) for name in names):
             raise ConfigError(
                 f"model.freeze: {pattern!r} matches no parameter; names look like {names[0]!r}"
             )
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(not any(re.search(pattern, name) for pattern in patterns))
+        parameter.requires_grad_(not any(re.search(pattern, name) for pattern in chosen))
     if not trainable_parameters(model):
         raise ConfigError("model.freeze: every parameter is frozen, nothing can learn")
 

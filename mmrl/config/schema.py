@@ -23,6 +23,7 @@ from mmrl.config.guidance import (
     check_guidance,
 )
 from mmrl.config.launch import LaunchConfig
+from mmrl.config.lora import Freeze, LoraConfig
 from mmrl.config.rewards import RewardsConfig
 from mmrl.config.rows import DataConfig
 from mmrl.config.rows import DataSource as DataSource
@@ -43,6 +44,7 @@ from mmrl.config.sampling import (
 )
 from mmrl.config.section import Section
 from mmrl.config.stage_order import check_order
+from mmrl.config.vllm import VllmConfig
 from mmrl.schedule import Schedule
 
 FamilyName = Literal[
@@ -84,8 +86,10 @@ class ModelConfig(Section):
     """CPU threads of torch. Results are the same bit for bit only for the same number; small models
     are
     fastest with 1, also beside other work."""
-    freeze: tuple[str, ...] = ()
-    """Regular expressions; parameters whose name matches one do not learn."""
+    freeze: Freeze | tuple[str, ...] = "none"
+    """Parts that do not learn (vision, vision+connector, encoders, encoders+connector; encoders are
+    the towers of all media), or regular expressions on parameters' names."""
+    lora: LoraConfig | None = None
     gradient_checkpointing: bool = False
     trust_remote_code: bool = False
     """Run Python that comes with the checkpoint. Only for sources that you would run by hand."""
@@ -96,6 +100,16 @@ class ModelConfig(Section):
             raise ValueError(
                 "give either 'path' (a checkpoint) or 'tiny' (a built model), not both or neither"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _adapter(self) -> ModelConfig:
+        if self.lora is not None and self.freeze not in ("none", ()):
+            raise ValueError(
+                "freeze does nothing with lora, where only adapters learn: lora.targets"
+            )
+        if self.lora is not None and self.lora.quantize != "none" and self.path is None:
+            raise ValueError("lora.quantize is for a checkpoint: give 'path'")
         return self
 
 
@@ -144,11 +158,20 @@ class MediaConfig(Section):
 class AnswerConfig(Section):
     """How long and how many completions are; all that greedy answers to held-out rows need."""
 
-    engine: Literal["hf"] = "hf"
+    engine: Literal["hf", "vllm"] = "hf"
+    """What samples: the training model itself, or vLLM with its weights (docs/vllm.md)."""
+    vllm: VllmConfig | None = None
+    """Only with `engine: vllm`; without it, vLLM runs in the training process."""
     max_batch: int = Field(default=512, ge=1)
     """Most completions decoded together; smaller saves memory for the key-value cache. Groups are
     not split, so one group is the least."""
     max_new_tokens: int = Field(default=256, ge=1)
+
+    @model_validator(mode="after")
+    def _engine(self) -> AnswerConfig:
+        if self.vllm is not None and self.engine != "vllm":
+            raise ValueError(f"the keys of vllm do nothing with engine {self.engine}")
+        return self
 
 
 class RolloutConfig(AnswerConfig):
@@ -311,6 +334,15 @@ class GrpoStage(Stage):
         check_objective(self.algo, terms=self.rewards.terms, heldout=self.data.heldout)
         parts = {"algo": self.algo, "rollout": self.rollout, "rewards": self.rewards}
         check_guidance(self.guidance, self.thinking, contrast=self.contrast, **parts)
+        return self
+
+    @model_validator(mode="after")
+    def _adapter_reference(self) -> GrpoStage:
+        if self.model.lora is not None and self.algo.reference_reset is not None:
+            raise ValueError(
+                "algo.reference_reset needs a reference with weights of its own; with model.lora "
+                "it is the model with its adapter off: leave one of the two out"
+            )
         return self
 
     @model_validator(mode="after")

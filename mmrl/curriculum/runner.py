@@ -155,7 +155,7 @@ def _run_stage(
     origin = starts_from(run.stages, name)
     first_weights = _final(folder, origin).folder if origin else None
     trained = start is not None and not isinstance(stage, SelectStage)
-    policy = _load(run, stage, start.folder if start and trained else first_weights)
+    policy = _load(run, stage, first_weights, start.folder if start and trained else None)
     for row in (*rows.train, *rows.heldout):
         check_row(row, policy)
     check_help(stage, rows.train, policy)
@@ -181,7 +181,7 @@ def _run_stage(
             )
             run_select(select_run, start.state if start else None)
         return prompts
-    reference = _reference(run, stage, first_weights)
+    reference = _reference(run, stage, policy, first_weights)
     sharing = set_up_sharing(
         [policy, reference] if reference else [policy],
         stage.model,
@@ -308,14 +308,22 @@ def _heldout_rubric(stage: SftStage | GrpoStage, rows: StageRows) -> Rubric:
     return Rubric(rewards, rows.heldout)
 
 
-def _load(run: Run, stage: AnyStage, weights: Path | None) -> Policy:
-    return load_policy(stage.model, seed=derive(run.seed, "weights"), weights=weights)
+def _load(run: Run, stage: AnyStage, weights: Path | None, gone_on: Path | None) -> Policy:
+    """The policy as the stage begins, or as it was in a checkpoint of it."""
+    seed = derive(run.seed, "weights")
+    if stage.model.lora is not None:
+        return load_policy(stage.model, seed=seed, weights=weights, adapter=gone_on)
+    return load_policy(stage.model, seed=seed, weights=gone_on or weights)
 
 
-def _reference(run: Run, stage: SftStage | GrpoStage, weights: Path | None) -> Policy | None:
+def _reference(
+    run: Run, stage: SftStage | GrpoStage, policy: Policy, weights: Path | None
+) -> Policy | None:
     if not isinstance(stage, GrpoStage) or stage.algo.kl_weight == 0:
         return None
-    reference = _load(run, stage, weights)
+    if policy.base:
+        return replace(policy, adapter_off=True)
+    reference = _load(run, stage, weights, None)
     reference.model.requires_grad_(False).eval()
     return reference
 

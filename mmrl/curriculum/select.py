@@ -18,7 +18,7 @@ from mmrl.checkpoint import RunState, save_checkpoint
 from mmrl.config.schema import RewardsConfig, SelectStage
 from mmrl.curriculum.selection import Scored, choose, score_group, write_selection
 from mmrl.distributed.share import share_groups
-from mmrl.engines.hf import sample
+from mmrl.engines.engine import RolloutEngine
 from mmrl.errors import RunError
 from mmrl.metrics import check_judged, describe
 from mmrl.model import Policy
@@ -40,6 +40,8 @@ class SelectRun:
     stage: SelectStage
     seed: int
     policy: Policy
+    engine: RolloutEngine
+    """What samples with the policy's weights."""
     prompts: Prompts
     rows: list[Row]
     folder: RunFolder
@@ -66,6 +68,7 @@ def run_select(run: SelectRun, start: RunState | None = None) -> None:
     chunks = [*micro_batches(len(run.rows), run.stage.rollout.prompts_per_step)]
     # the rows' weights are for terms of the stages that learn from them
     pool = [dataclasses.replace(row, reward={}) for row in run.rows]
+    run.engine.sync()
     with (
         Rubric(RewardsConfig(), pool) as rubric,
         run.screen.bar(run.name, len(chunks), done=run.step) as bar,
@@ -122,8 +125,7 @@ def _score(run: SelectRun, rubric: Rubric, rows: list[Row]) -> dict[str, float]:
     ranks = run.policy.strategy.ranks
     ranks.begin(f"stage {run.name}, step {run.step + 1}")
     prompts_P = [run.prompts(row) for row in ranks.own(rows)]
-    completions_PG = sample(
-        run.policy,
+    completions_PG = run.engine.sample(
         prompts_P,
         rollout,
         group_size=rollout.group_size,

@@ -5,7 +5,8 @@ that gives the log-probs of no sharing at all.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -46,15 +47,14 @@ def choose_sharing(policy: Policy, config: ModelConfig, prompts: Sequence[Prompt
     if config.sharing == "none" or not prompts:
         return Choice("none", ())
     wanted = _WIDEST_FIRST if config.sharing == "auto" else (config.sharing,)
-    # bfloat16 differs between two orders of the same sum by more than a wrong mask may
-    exact = dataclasses.replace(policy, dtype=torch.float32)
-    truth_BC = _logprobs(exact, prompts, "none")
     refused: list[str] = []
-    for sharing in wanted:
-        reason = _fault(exact, config, prompts, sharing, truth_BC)
-        if reason is None:
-            return Choice(sharing, tuple(refused))
-        refused.append(f"{sharing}: {reason}")
+    with _exactly(policy) as exact:
+        truth_BC = _logprobs(exact, prompts, "none")
+        for sharing in wanted:
+            reason = _fault(exact, config, prompts, sharing, truth_BC)
+            if reason is None:
+                return Choice(sharing, tuple(refused))
+            refused.append(f"{sharing}: {reason}")
     if config.sharing != "auto":
         raise ConfigError(
             f"model.sharing: {refused[0]}; use model.sharing=auto, which takes what agrees"
@@ -64,10 +64,14 @@ def choose_sharing(policy: Policy, config: ModelConfig, prompts: Sequence[Prompt
 
 def features_fault(policy: Policy, prompts: Sequence[Prompt]) -> str:
     """Why features of frozen encoders cannot stand in for the media; empty where they can."""
-    exact = dataclasses.replace(policy, dtype=torch.float32)
     shown = [prompt for prompt in prompts if prompt.row.media]
     if not shown:
         return ""
+    with _exactly(policy) as exact:
+        return _features_fault(exact, shown)
+
+
+def _features_fault(exact: Policy, shown: Sequence[Prompt]) -> str:
     trial = FrozenEncoders(policy=exact, cache=FeatureCache(limit_mb=0), fingerprint="trial")
     truth_BC = _logprobs(exact, shown, "none")
     try:
@@ -76,6 +80,25 @@ def features_fault(policy: Policy, prompts: Sequence[Prompt]) -> str:
         return f"the model does not take them ({type(error).__name__}: {_first_line(error)})"
     gap = (found_BC - truth_BC).abs().max().item()
     return "" if gap <= TOLERANCE else f"a log-prob differs by {gap:.2g}"
+
+
+@contextmanager
+def _exactly(policy: Policy) -> Iterator[Policy]:
+    """The policy in float32 and without dropout: bfloat16 differs between two orders of the same
+    sum by more than a wrong mask may.
+    """
+    model = policy.model
+    was_training = model.training
+    halves = [p for p in model.parameters() if p.dtype == torch.bfloat16]
+    model.eval()
+    for parameter in halves:
+        parameter.data = parameter.data.float()
+    try:
+        yield dataclasses.replace(policy, dtype=torch.float32)
+    finally:
+        for parameter in halves:
+            parameter.data = parameter.data.bfloat16()
+        model.train(was_training)
 
 
 def _fault(

@@ -1,0 +1,53 @@
+"""Which part of a model a weight belongs to: language model, head, vision tower, audio tower, or
+the connector between a tower and the language model.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+Part = Literal["language", "head", "vision", "audio", "connector"]
+
+_CONNECTOR = re.compile(
+    r"\bmerger|_merger|projector|connector|modality_projection|audio_tower\.proj\b"
+)
+
+FROZEN: dict[str, frozenset[Part]] = {
+    "none": frozenset(),
+    "vision": frozenset({"vision"}),
+    "vision+connector": frozenset({"vision", "connector"}),
+    "encoders": frozenset({"vision", "audio"}),
+    "encoders+connector": frozenset({"vision", "audio", "connector"}),
+}
+"""What `model.freeze` may say in place of patterns."""
+ADAPTED: dict[str, frozenset[Part]] = {
+    "language": frozenset({"language"}),
+    "language+connector": frozenset({"language", "connector"}),
+    "language+encoders": frozenset({"language", "vision", "audio"}),
+    "all": frozenset({"language", "vision", "audio", "connector"}),
+}
+"""What `model.lora.targets` may say in place of patterns. A head is never adapted: in small models
+it is the embedding too."""
+
+
+def parts_of(model: Any) -> dict[str, Part]:
+    """The part of every module and parameter, by name."""
+    language = _ids(model.get_decoder()) | _ids(model.get_input_embeddings())
+    head = _ids(model.get_output_embeddings()) - language
+    found: dict[str, Part] = {}
+    for name, item in [*model.named_modules(), *model.named_parameters(remove_duplicate=False)]:
+        if id(item) in language:
+            found[name] = "language"
+        elif id(item) in head:
+            found[name] = "head"
+        elif _CONNECTOR.search(name):
+            found[name] = "connector"
+        else:
+            found[name] = "audio" if "audio" in name else "vision"
+    return found
+
+
+def _ids(module: Any) -> set[int]:
+    """Of a module, of all in it, and of their parameters."""
+    return {id(item) for item in (*module.modules(), *module.parameters())}
