@@ -229,8 +229,8 @@ def _device(name: str) -> torch.device:
 
 
 def _align(model: Any) -> None:
-    """Copy weights that a file was mapped to. They begin anywhere, and by where a tensor begins kernels
-    differ in the last bits: a resumed run has to compute what the one before it did.
+    """Copy weights that a file was mapped to. They begin anywhere, and kernels round by where a
+    tensor begins: a resumed run has to compute what the one before it did.
     """
     for tensor in (*model.parameters(), *model.buffers()):
         if tensor.device.type == "cpu" and tensor.data_ptr() % 64:
