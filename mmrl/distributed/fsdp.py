@@ -33,12 +33,14 @@ class FullyShared:
         mesh = init_device_mesh(model.device.type, (self.ranks.count,))
         layers = set(model._no_split_modules or ())
         with self.ranks.waiting("sharing out weights"):
-            for module in [m for m in model.modules() if type(m).__name__ in layers]:
+            # what stands inside another layer comes first
+            for module in reversed([m for m in model.modules() if type(m).__name__ in layers]):
                 fully_shard(module, mesh=mesh)
             fully_shard(model, mesh=mesh)
         for module in _shared(model):
             # gradients add up: the loss was divided by counts of all processes
             module.set_gradient_divide_factor(1.0)
+            module.set_force_sum_reduction_for_comms(True)
 
     def attach(self, model: Any, adamw: torch.optim.Optimizer, *, grad_clip: float) -> None:
         """The optimizer works on what this process holds."""
