@@ -160,7 +160,7 @@ def train_grpo(run: StageRun, stage: GrpoStage, guide: Guide) -> None:
             run.engine.sync()
             run.clock.lap("sync_s")
             run.sampler.observe(draws.results())
-            guide.observe(draws.rollouts)
+            guide.observe(draws.everything_PG, step=run.step + 1)
             keep_count(run, stage, draws.rollouts)
             moved |= describe_help(draws.everything_PG, stage.guidance)
             end_step(run, describe(draws.drawn_PG) | moved | mean_metrics(steps), bar)

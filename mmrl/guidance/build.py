@@ -10,6 +10,7 @@ from mmrl.config.schema import AnyStage, GrpoStage, SftStage, Sharing
 from mmrl.errors import ConfigError, DataError
 from mmrl.guidance.facts import SHUFFLED
 from mmrl.guidance.guide import Guide
+from mmrl.guidance.monitor import Monitor
 from mmrl.guidance.texts import help_of
 from mmrl.model import Policy
 from mmrl.objectives.thinking import has_thought
@@ -17,6 +18,7 @@ from mmrl.prompt import Prompts, check_row
 from mmrl.rubric import Rubric
 from mmrl.scoring import Scoring
 from mmrl.types import Row
+from mmrl.verify.lengths import MONITORED
 from mmrl.verify.reference import PROBABILITIES
 
 
@@ -54,6 +56,7 @@ def build_guide(
             sharing=sharing,
         ),
         asks_reference=PROBABILITIES in rubric.facts,
+        monitor=Monitor() if MONITORED in rubric.facts else None,
     )
 
 

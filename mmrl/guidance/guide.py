@@ -28,6 +28,7 @@ from mmrl.guidance.facts import (
     shuffled_facts,
     shuffled_rollouts,
 )
+from mmrl.guidance.monitor import Monitor
 from mmrl.guidance.prompts import with_hint, with_prefix
 from mmrl.guidance.texts import hints_of, solution_of, traces_of
 from mmrl.guidance.traces import (
@@ -45,6 +46,7 @@ from mmrl.schedule import Schedule
 from mmrl.scoring import Scoring
 from mmrl.seeds import derive
 from mmrl.types import Aid, Completion, Prompt, Rollout
+from mmrl.verify.lengths import MONITORED
 from mmrl.verify.reference import BASELINE
 
 
@@ -82,6 +84,8 @@ class Guide:
     scoring: Scoring
     asks_reference: bool = False
     """Whether a verifier goes by the probability of the reference."""
+    monitor: Monitor | None = None
+    """How long answers are; None where no verifier asks for it."""
     baselines: dict[str, float] = field(default_factory=dict)
     """By row: the mean probability of its reference without reasoning, when it was first met."""
 
@@ -157,19 +161,24 @@ class Guide:
                 rollout.spent = True
         return [[*group, *rest] for group, rest in zip(found, spent, strict=True)]
 
-    def observe(self, rollouts: Sequence[Rollout]) -> None:
-        """Hear of all rollouts of a step, those of all processes."""
-        for rollout in rollouts:
+    def observe(self, everything_PG: Sequence[Sequence[Rollout]], *, step: int) -> None:
+        """Hear of all groups of a step, those of all processes; `step` counts from 1."""
+        for rollout in (rollout for group in everything_PG for rollout in group):
             if BASELINE in rollout.facts:
                 self.baselines.setdefault(rollout.prompt.row.id, rollout.facts[BASELINE])
+        if self.monitor is not None:
+            self.monitor.observe(everything_PG, step=step)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs."""
-        return {"baselines": dict(self.baselines)} if self.baselines else {}
+        found: dict[str, Any] = {"baselines": dict(self.baselines)} if self.baselines else {}
+        return found | ({"monitor": self.monitor.state_dict()} if self.monitor else {})
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where `state_dict` was taken."""
         self.baselines = dict(state.get("baselines", {}))
+        if self.monitor is not None and "monitor" in state:
+            self.monitor.load_state_dict(state["monitor"])
 
     def _note(self, found: Sequence[Sequence[Rollout]], looked: Looked, moment: Moment) -> None:
         """Write down what was known before judging, and what was given to all."""
@@ -346,7 +355,8 @@ class Guide:
         completions_G: Sequence[Completion],
         shuffled: Mapping[str, Any],
     ) -> list[dict[str, Any]]:
-        facts_G = [dict(shuffled) for _ in completions_G]
+        lengths = {MONITORED: self.monitor.known} if self.monitor else {}
+        facts_G = [{**shuffled, **lengths} for _ in completions_G]
         if self.asks_reference:
             found = reference_facts(
                 self.prompts.policy,

@@ -119,7 +119,7 @@ def test_the_worth_without_reasoning_is_that_of_the_first_visit(
     guide = make_guide([row], rewards={"terms": REFERENCE})
     draw = answering(lambda text, place: "<answer>3</answer>")
     [group] = train_groups(guide, [row], draw)
-    guide.observe(group)
+    guide.observe([group], step=1)
     first = guide.baselines["r1"]
     guide.baselines["r1"] = 0.5
     [again] = train_groups(guide, [row], draw)
@@ -127,3 +127,31 @@ def test_the_worth_without_reasoning_is_that_of_the_first_visit(
     other = make_guide([row], rewards={"terms": REFERENCE})
     other.load_state_dict(json.loads(json.dumps({"baselines": {"r1": first}})))
     assert other.state_dict() == {"baselines": {"r1": first}}
+
+
+def test_length_targets_move_with_the_answers_of_the_last_twenty_steps(
+    make_guide, answering, train_groups, ask
+):
+    """Right answers of about a dozen tokens: the target falls from 100 to the lowest one, 20."""
+    terms = {
+        "accuracy": {},
+        "short": {
+            "name": "laser_d",
+            "params": {"easy": 100, "medium": 100, "hard": 100, "moving": True, "lower": 20},
+        },
+    }
+    row = ask("what?")
+    guide = make_guide([row], rewards={"terms": terms}, rollout={"max_new_tokens": 60})
+    long = "<think>" + "well " * 8 + "</think><answer>3</answer>"
+    draw = answering(lambda text, place: long if place == 3 else "<answer>3</answer>")
+    found = []
+    for step in range(1, 22):
+        [group] = train_groups(guide, [row], draw)
+        guide.observe([group], step=step)
+        found.append(group[3].verdict.parts["short"])
+        if step == 7:
+            state = json.loads(json.dumps(guide.state_dict()))
+            guide = make_guide([row], rewards={"terms": terms}, rollout={"max_new_tokens": 60})
+            guide.load_state_dict(state)
+    assert found == [0.5] * 20 + [0.0]
+    assert len(guide.monitor.known["easy"]) == 80
