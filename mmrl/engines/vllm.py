@@ -79,7 +79,7 @@ class VllmEngine:
             mm_device_do_normalize=False,
             mm_processor_cache_gb=0,
             max_num_seqs=self.max_batch,
-            **_options(self.config),
+            **_options(self.config, self.policy.strategy.ranks.count),
         )
 
     def sample(
@@ -232,7 +232,7 @@ def _register(architectures: Sequence[str]) -> None:
         registry.register_model(name, registry.models[name].load_model_cls())
 
 
-def _options(config: VllmConfig) -> dict[str, Any]:
+def _options(config: VllmConfig, processes: int) -> dict[str, Any]:
     share = config.gpu_memory_utilization
     options: dict[str, Any] = {
         "gpu_memory_utilization": 0.4 if share is None else share,
@@ -243,7 +243,8 @@ def _options(config: VllmConfig) -> dict[str, Any]:
     }
     if config.kv_cache_mb is not None:
         options["kv_cache_memory_bytes"] = config.kv_cache_mb * 1_000_000
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
+    if processes > 1:
+        # every process has an engine of its own, in the group that trains
         options["distributed_executor_backend"] = "external_launcher"
     return options
 
