@@ -25,6 +25,8 @@ VARIANTS: dict[str, tuple[str, ...]] = {
     "easy to hard": ("sampling=easy_to_hard",),
     "ODSW, medium": ("weight=odsw_medium",),
     "bandit over sources (DUMP)": ("mixture=bandit",),
+    "bandit and ODSW, medium": ("mixture=bandit", "weight=odsw_medium"),
+    "prompt-value model (PCL)": ("sampling=value",),
     "majority vote, no labels": (
         "rewards.terms.accuracy=null",
         "rewards.terms.vote={name: majority_vote, weight: 0.9}",
