@@ -16,8 +16,10 @@ from click.testing import CliRunner
 
 from mmrl.cli import cli
 from mmrl.config.loader import load_run
+from mmrl.config.sampling import FixedMixture
 from mmrl.config.schema import GrpoStage, Run, SelectStage
 from mmrl.project import default_project
+from mmrl.schedule import Schedule
 
 
 class Trained:
@@ -137,9 +139,11 @@ def writes_its_own_traces(trained: Trained) -> None:
 def draws_by_weight(trained: Trained) -> None:
     stage = trained.run.stages["rl"]
     assert isinstance(stage, GrpoStage)
-    found = {n: trained.metrics["rl"][f"mixture/{n}"][0] for n in stage.mixture.weights}
-    total = sum(stage.mixture.weights.values())
-    for name, weight in stage.mixture.weights.items():
+    assert isinstance(stage.mixture, FixedMixture)
+    weights = {name: Schedule.of(one).at(0) for name, one in stage.mixture.weights.items()}
+    found = {name: trained.metrics["rl"][f"mixture/{name}"][0] for name in weights}
+    total = sum(weights.values())
+    for name, weight in weights.items():
         assert math.isclose(found[name], weight / total, rel_tol=1e-6)
     for rollout in trained.rollouts["rl"]:
         if rollout["parts"]["format"] == 0:
