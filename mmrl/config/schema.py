@@ -13,6 +13,8 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from mmrl.config.algo import AlgoConfig, check_objective
+from mmrl.config.evaluation import BenchmarkSource as BenchmarkSource
+from mmrl.config.evaluation import EvalConfig
 from mmrl.config.guidance import (
     GIVEN,
     NO_GUIDANCE,
@@ -219,31 +221,6 @@ class SftOptimConfig(OptimConfig):
 
     batch_size: int = Field(default=32, ge=1)
     """Rows per step."""
-
-
-class BenchmarkSource(Section):
-    """Where the items of a benchmark come from, and how long its answers may be."""
-
-    path: Path | None = None
-    """A file or folder of its items; without it, the benchmark's place on the hub."""
-    split: str | None = None
-    """By default the benchmark's first; `mmrl eval tasks NAME` lists them."""
-    limit: int | None = Field(default=None, ge=1)
-    """Answer only the first so many items."""
-    max_new_tokens: int | None = Field(default=None, ge=1)
-    """By default as held-out rows are answered."""
-
-
-class EvalConfig(Section):
-    """When and how held-out rows are scored: greedy decoding, the row's own verifier."""
-
-    every: int = Field(default=0, ge=0)
-    """Evaluate after every so many steps; 0 means at the start and the end of the stage only."""
-    batch_size: int = Field(default=64, ge=1)
-    limit: int | None = Field(default=None, ge=1)
-    """Score only the first so many held-out rows."""
-    benchmarks: dict[str, BenchmarkSource] = Field(default_factory=dict)
-    """Benchmarks of eval/, by name, that are answered and scored whenever held-out rows are."""
 
 
 class CheckpointConfig(Section):

@@ -41,6 +41,6 @@ def test_length_stages_are_plain_stages():
 )
 def test_every_file_of_the_sections_can_be_chosen(choice):
     section, _, kind = choice.partition("=")
-    terms = "rewards.terms={accuracy: {}}"
+    terms = "rewards.terms.format=null"
     [stage] = load_run(["stage=geometry3k", terms, choice], ROOT).run.stages.values()
     assert getattr(stage, section).kind == kind
