@@ -13,7 +13,6 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from mmrl.config.algo import AlgoConfig, check_objective
-from mmrl.config.evaluation import BenchmarkSource as BenchmarkSource
 from mmrl.config.evaluation import EvalConfig
 from mmrl.config.guidance import (
     GIVEN,
