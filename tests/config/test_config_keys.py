@@ -40,4 +40,12 @@ def test_the_run_has_its_own_keys():
         "smoke",
         "launch.processes",
         "launch.strategy",
+        "launch.nodes",
+        "launch.node_rank",
+        "launch.master_address",
+        "launch.master_port",
+        "launch.backend",
+        "launch.timeout_s",
+        "launch.scheduler",
+        "launch.sbatch",
     ]
