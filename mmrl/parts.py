@@ -41,11 +41,16 @@ def parts_of(model: Any) -> dict[str, Part]:
             found[name] = "language"
         elif id(item) in head:
             found[name] = "head"
-        elif _CONNECTOR.search(name):
-            found[name] = "connector"
         else:
-            found[name] = "audio" if "audio" in name else "vision"
+            found[name] = encoder_part(name)
     return found
+
+
+def encoder_part(name: str) -> Part:
+    """The part of a weight that is neither of the language model nor of the head."""
+    if _CONNECTOR.search(name):
+        return "connector"
+    return "audio" if "audio" in name else "vision"
 
 
 def _ids(module: Any) -> set[int]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from mmrl.errors import ConfigError
+from mmrl.parts import FROZEN, encoder_part
 from mmrl.plan.dimensions import Audio, Dimensions, Text, Vision
 
 Named = Iterator[tuple[str, int]]
@@ -52,14 +53,15 @@ class Parameters:
     learning: Counts
 
 
-def count_parameters(model: Dimensions, freeze: Sequence[str] = ()) -> Parameters:
-    """Count a model's parameters; what matches an expression of `freeze` does not learn.
+def count_parameters(model: Dimensions, freeze: str | Sequence[str] = ()) -> Parameters:
+    """Count a model's parameters; what `freeze` names, or what matches one of its expressions, does
+    not learn.
 
     Raises:
         ConfigError: an expression matches no parameter, or all of them are frozen.
     """
     names = named_parameters(model)
-    frozen = _frozen(names, freeze)
+    frozen = _frozen(names, model.family, freeze)
     learning = {name: count for name, count in names.items() if name not in frozen}
     if not learning:
         raise ConfigError("model.freeze: every parameter is frozen, nothing can learn")
@@ -78,8 +80,12 @@ def named_parameters(model: Dimensions) -> Mapping[str, int]:
     return found
 
 
-def _frozen(names: Mapping[str, int], freeze: Sequence[str]) -> set[str]:
+def _frozen(names: Mapping[str, int], family: str, freeze: str | Sequence[str]) -> set[str]:
     frozen: set[str] = set()
+    if isinstance(freeze, str):
+        language = (_TEXT_PREFIX.get(family, "model.language_model"), "lm_head")
+        encoders = {name for name in names if not name.startswith(language)}
+        return {name for name in encoders if encoder_part(name) in FROZEN[freeze]}
     for pattern in freeze:
         try:
             matched = {name for name in names if re.search(pattern, name)}

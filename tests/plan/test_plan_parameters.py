@@ -177,3 +177,15 @@ def _enlarged(tiny, model):
     if model.family == "smolvlm":
         values["scale_factor"] = vision.merge
     return type(tiny).from_dict(values)
+
+
+@pytest.mark.parametrize("family", sorted(TINY))
+@pytest.mark.parametrize("preset", ["none", "vision", "vision+connector", "encoders+connector"])
+def test_a_preset_freezes_as_many_parameters_as_in_the_model(family, preset):
+    from mmrl.model import load_policy, trainable_parameters
+
+    keys = {"family": family, "tiny": family, "device": "cpu", "freeze": preset}
+    policy = load_policy(ModelConfig.model_validate(keys), seed=0)
+    expected = sum(p.numel() for p in trainable_parameters(policy.model).values())
+    learning = count_parameters(TINY[family], preset).learning
+    assert learning.total == expected
