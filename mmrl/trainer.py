@@ -132,7 +132,8 @@ def train_grpo(run: StageRun, stage: GrpoStage, guide: Guide) -> None:
                     progress=run.progress,
                     facts_PG=looked.facts_PG,
                 )
-                groups = guide.help(prompts_P, groups, looked, draw, moment)
+                with run.policy.whole():
+                    groups = guide.help(prompts_P, groups, looked, draw, moment)
                 run.clock.lap("judge_s")
                 draws.add(places, share_groups(run.ranks, groups, rows_P))
                 run.clock.lap("share_s")
