@@ -14,7 +14,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OURS = {"mmrl", "rewards", "data_pipelines", "eval"}
 BROUGHT_BY = {"pydantic_core": "pydantic"}
-IN_EXTRAS = {"trl", "vllm", "peft", "deepspeed", "ray", "tensorboard", "wandb", "trackio"}
+IN_EXTRAS = {
+    "deepspeed",
+    "openpyxl",
+    "pandas",
+    "peft",
+    "ray",
+    "tensorboard",
+    "trackio",
+    "trl",
+    "vllm",
+    "wandb",
+}
 
 
 def declared() -> set[str]:

@@ -57,8 +57,8 @@ def _read_xlsx(file: Path) -> Iterator[dict[str, Any]]:
         import pandas
     except ImportError as error:
         raise DataError(
-            f"{file}: .xlsx needs openpyxl, which is not installed; 'pip install openpyxl', or "
-            "save the table as .tsv"
+            f"{file}: .xlsx needs openpyxl, which is not installed; "
+            "pip install 'mmrl-toolkit[xlsx]', or save the table as .tsv"
         ) from error
     try:
         table = pandas.read_excel(file, engine="openpyxl", dtype=object)
