@@ -163,8 +163,9 @@ def _report(run: Run, failed: Child, children: list[Child]) -> int:
     """Say what happened, unless the first process has said it already."""
     code = failed.process.returncode
     first = children[0]
-    if code > 0 and code != ProcessError.exit_code and failed.rank == 0:
-        return code
+    own = first.process.returncode
+    if first.rank == 0 and own > 0 and own != ProcessError.exit_code:
+        return own
     # where several fail, one that was killed, or that knows a reason of its own, is the cause
     for child in children:
         other = child.process.returncode
