@@ -123,6 +123,7 @@ def policy_loss(
     entropy_BC: Tensor | None = None,
     mean_log_ratio_BC: Tensor | None = None,
     imitated_B: Tensor | None = None,
+    importance: Tensor | None = None,
 ) -> LossTerms:
     """The share of a micro-batch in the loss of its optimizer step (a scalar with gradient).
 
@@ -146,6 +147,8 @@ def policy_loss(
         mean_log_ratio_BC: Mean over the vocabulary of log pi - log pi_old; needed by `rover`.
         imitated_B: True for completions that another model wrote; they have LUFFY's term in place
             of the loss's own.
+        importance: What each term weighs, [B, C] or [B, 1], for what the sampler gave it; 1 when
+            None.
     """
     chosen_BC = mask_BC if chosen_BC is None else mask_BC * chosen_BC
     log_ratio_BC = (logprobs_BC - old_logprobs_BC) * mask_BC
@@ -167,6 +170,8 @@ def policy_loss(
     )
     # the mean of gmpo is over the chosen tokens already, and each token stands for all of them
     terms_BC = found * (mask_BC if name == "gmpo" else chosen_BC)
+    if importance is not None:
+        terms_BC = terms_BC * importance
     ratio = log_ratio.exp()
     kl_BC = torch.zeros_like(logprobs_BC)
     if reference_logprobs_BC is not None:

@@ -17,6 +17,7 @@ from mmrl.config.schema import AlgoConfig, OptimConfig
 from mmrl.loss import Denominators, LossConstants, policy_loss
 from mmrl.model import Policy, trainable_parameters
 from mmrl.objectives.entropy import high_entropy_threshold
+from mmrl.objectives.importance import importance_weights, sampling_gaps
 from mmrl.policy import completion_logprobs, completion_scores
 from mmrl.scoring import (
     Scoring,
@@ -153,6 +154,7 @@ def backward(
     loss without it and what goes with it.
     """
     loss, kl, clipped, entropy, ratio_max, gap = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    importance, weighed, capped = algo.importance, 0.0, 0.0
     tokens, ranks = minibatch.taught_tokens, policy.strategy.ranks
     uncertain, denominators = _uncertain_tokens(policy, minibatch, algo, scoring)
     parts = [*micro_batches(minibatch.rollouts, scoring)]
@@ -171,6 +173,12 @@ def backward(
         before_BC, mean_BC = logprobs_BC.detach(), scores.vocabulary_mean_BC
         if minibatch.old is not None:
             before_BC, _, mean_BC = pad(minibatch.old[rows], logprobs_BC)
+        gaps_BC, weights = sampling_gaps(chosen, before_BC), None
+        if importance is not None:
+            weights = importance_weights(gaps_BC, mask_BC, **importance.model_dump())
+            weighed += (weights * mask_BC).sum().item() / tokens
+            outside = (weights == 0) | (weights == importance.cap)
+            capped += (outside * mask_BC).sum().item() / tokens
         terms = policy_loss(
             algo.loss,
             logprobs_BC=logprobs_BC,
@@ -192,6 +200,7 @@ def backward(
             imitated_B=torch.tensor([r.imitated for r in chosen], device=logprobs_BC.device)
             if any(r.imitated for r in chosen)
             else None,
+            importance=weights,
         )
         policy.strategy.backward(weight * terms.loss)
         loss += terms.loss.item()
@@ -199,15 +208,18 @@ def backward(
         clipped += terms.clipped_sum.item() / tokens
         entropy += (scores.entropy_BC.detach() * mask_BC).sum().item() / tokens
         ratio_max = max(ratio_max, terms.ratio_max.item())
-        gap = max(gap, _sampling_gap(chosen, before_BC))
+        gap = max(gap, gaps_BC.abs().max().item())
     backward_nothing(policy, scoring, done=len(parts))
-    loss, kl, clipped, entropy = ranks.totals([loss, kl, clipped, entropy], "metrics: adding up")
+    sums = [loss, kl, clipped, entropy, weighed, capped]
+    loss, kl, clipped, entropy, weighed, capped = ranks.totals(sums, "metrics: adding up")
     ratio_max, gap = ranks.largest([ratio_max, gap], "metrics: comparing")
     metrics = {"policy/loss": loss, "policy/taught_tokens": float(tokens)}
     if not tokens:
         return metrics
     if denominators.uncertain_tokens is not None:
         metrics["policy/uncertain_tokens"] = denominators.uncertain_tokens
+    if importance is not None:
+        metrics |= {"policy/importance": weighed, "policy/importance_capped_frac": capped}
     return metrics | {
         "policy/kl": kl,
         "policy/clip_frac": clipped,
@@ -303,16 +315,6 @@ def _uncertain_tokens(
     count = float(sum(row_1C.sum().item() for row_1C in chosen))
     [count] = policy.strategy.ranks.totals([count], "entropies: counting")
     return chosen, dataclasses.replace(minibatch.denominators, uncertain_tokens=count)
-
-
-def _sampling_gap(rollouts: Sequence[Rollout], before_BC: Tensor) -> float:
-    """The largest difference of a log-prob as sampled and as scored."""
-    gaps = [
-        (row_C[: len(r.completion.ids)].cpu() - torch.tensor(r.completion.logprobs)).abs().max()
-        for r, row_C in zip(rollouts, before_BC, strict=True)
-        if not r.imitated
-    ]
-    return float(torch.stack(gaps).max()) if gaps else 0.0
 
 
 def _advantages(rollouts: Sequence[Rollout], like_BC: Tensor) -> Tensor:

@@ -70,6 +70,18 @@ class ImitationConfig(Section):
         return self
 
 
+class ImportanceConfig(Section):
+    """Weigh each token's term by what the trainer gives it over what the sampler gave it: for
+    engines whose log-probs differ from the trainer's (`policy/sampling_gap`).
+    """
+
+    level: Literal["token", "sequence"] = "token"
+    """A weight for each token, or one for the whole completion."""
+    mode: Literal["truncate", "mask"] = "truncate"
+    """Weights above the cap become the cap, or 0."""
+    cap: float = Field(default=3.0, ge=1)
+
+
 class ReferenceResetConfig(Section):
     """The reference becomes a copy of the policy now and then, so that the KL term does not hold
     back a long run (ProRL, arXiv 2505.24864).
@@ -158,6 +170,7 @@ class AlgoConfig(Section):
     off-policy.
     """
     reference_reset: ReferenceResetConfig | None = None
+    importance: ImportanceConfig | None = None
     mask_truncated: bool = False
     """Completions that were cut at max_new_tokens carry no loss (DAPO's overlong filtering)."""
     minibatches: int = Field(default=1, ge=1)
@@ -177,6 +190,14 @@ class AlgoConfig(Section):
             raise ValueError(
                 f"ratio_cap ({self.ratio_cap:g}) has to be more than 1 + clip_high "
                 f"({1 + self.clip_high:g})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _correction(self) -> AlgoConfig:
+        if self.importance is not None and self.loss == "vespo":
+            raise ValueError(
+                "importance does not go with loss vespo, which weighs completions itself"
             )
         return self
 

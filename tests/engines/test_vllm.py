@@ -76,6 +76,25 @@ def _gap(policy, prompts_P, completions_PG) -> float:
     return worst
 
 
+def test_an_adapter_is_merged_for_vllm_and_stays_apart_for_training(ask):
+    lora = {"rank": 4, "targets": "all"}
+    policy = load_policy(_model("qwen2_5_vl", lora=lora), seed=0)
+    make = Prompts(policy=policy, media=MediaConfig(video_fps=4))
+    prompts_P = [make(ask("image:a.png", "what?", row_id="i"))]
+    base = {n: p.clone() for n, p in policy.model.named_parameters() if not is_adapter_weight(n)}
+    with torch.no_grad():
+        for name, parameter in policy.model.named_parameters():
+            if is_adapter_weight(name):
+                parameter += 0.1 * torch.randn(parameter.shape)
+    policy.model.eval()
+    with build_engine(policy, ROLLOUT) as engine:
+        engine.sync()
+        completions_PG = engine.sample(prompts_P, ROLLOUT, group_size=4, seed=3)
+    assert _gap(policy, prompts_P, completions_PG) < 1e-4
+    own = dict(policy.model.named_parameters())
+    assert all(torch.equal(own[name], weight) for name, weight in base.items())
+
+
 def test_what_it_samples_is_what_training_scores_before_and_after_a_step(served):
     policy, prompts_P, engine = served.policy, served.prompts_P, served.engine
     engine.sync()
@@ -150,22 +169,3 @@ def test_another_prompt_than_the_trainers_is_an_error(served):
     fewer = dataclasses.replace(served.prompts_P[1], ids=served.prompts_P[1].ids[:3])
     with pytest.raises(DataError, match="image tokens in the prompt for"):
         served.engine.sample([fewer], ROLLOUT, group_size=1, seed=0)
-
-
-def test_an_adapter_is_merged_for_vllm_and_stays_apart_for_training(ask):
-    lora = {"rank": 4, "targets": "all"}
-    policy = load_policy(_model("qwen2_5_vl", lora=lora), seed=0)
-    make = Prompts(policy=policy, media=MediaConfig(video_fps=4))
-    prompts_P = [make(ask("image:a.png", "what?", row_id="i"))]
-    base = {n: p.clone() for n, p in policy.model.named_parameters() if not is_adapter_weight(n)}
-    with torch.no_grad():
-        for name, parameter in policy.model.named_parameters():
-            if is_adapter_weight(name):
-                parameter += 0.1 * torch.randn(parameter.shape)
-    policy.model.eval()
-    with build_engine(policy, ROLLOUT) as engine:
-        engine.sync()
-        completions_PG = engine.sample(prompts_P, ROLLOUT, group_size=4, seed=3)
-    assert _gap(policy, prompts_P, completions_PG) < 1e-4
-    own = dict(policy.model.named_parameters())
-    assert all(torch.equal(own[name], weight) for name, weight in base.items())

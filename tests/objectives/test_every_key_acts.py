@@ -52,6 +52,13 @@ CHANGES = {
     "kl_clamp": (KL, {"kl_clamp": 0.01}),
     "kl_correction": (KL, {"kl_correction": True}),
     "reference_reset": (KL, {"reference_reset": {"every": 1}}),
+    "importance": ({}, {"importance": {}}),
+    "importance.level": (
+        {"importance": {"cap": 1000}},
+        {"importance": {"cap": 1000, "level": "sequence"}},
+    ),
+    "importance.mode": ({"importance": {"cap": 2}}, {"importance": {"cap": 2, "mode": "mask"}}),
+    "importance.cap": ({"importance": {}}, {"importance": {"cap": 1.5}}),
     "mask_truncated": ({}, {"mask_truncated": True}),
     "minibatches": ({"loss": "grpo"}, {"minibatches": 3}),
     "epochs": ({}, {"epochs": 2}),
@@ -90,7 +97,7 @@ def _rollouts(prompts_P, newline: int) -> list[list[Rollout]]:
                     prompt=prompt,
                     completion=Completion(
                         ids=tuple(ids),
-                        logprobs=(0.0,) * length,
+                        logprobs=(-8.0,) * length,
                         text="",
                         stop="length" if length == 8 else "eos",
                     ),
