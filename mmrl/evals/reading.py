@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from string import ascii_uppercase
 
-from mmrl.answer import NoAnswer, after_thinking, in_box, in_tag, squash
+from mmrl.answer import NoAnswer, after_thinking, in_box, in_tag
 from mmrl.evals.benchmark import Item, Response, Score, Status, judged, unanswered
-from mmrl.verify.choices import LONGEST, Options, letter_of, read
+from mmrl.verify.choices import LONGEST, Ambiguous, Options, letter_of, read
 
 THINK, END_THINK = "<think>", "</think>"
 
@@ -79,9 +79,10 @@ def read_choice(found: Found, choices: Sequence[str], letters: str = ascii_upper
         return Choice(letter="", how="none", status="no_answer")
     try:
         letter = read(found.text, options)
+    except Ambiguous:
+        return Choice(letter="", how="none", status="ambiguous")
     except NoAnswer:
-        several = _names_several(found.text, options)
-        return Choice(letter="", how="none", status="ambiguous" if several else "no_answer")
+        return Choice(letter="", how="none", status="no_answer")
     how = found.how if found.how != "whole" else _rule(found.text, letter, options)
     return Choice(letter=letter, how=how, status="ok")
 
@@ -111,13 +112,3 @@ def _rule(text: str, letter: str, options: Options) -> str:
         return "letter"
     alone = re.search(rf"(?<![A-Za-z]){letter}(?![A-Za-z])", text)
     return "cue" if alone or not options.texts else "text"
-
-
-def _names_several(text: str, options: Options) -> bool:
-    text = text[-LONGEST:]
-    alone = re.findall(r"(?<![\w'.-])[A-Z](?![\w'-])", text)
-    if len({letter for letter in alone if letter in options.letters}) > 1:
-        return True
-    plain = squash(text)
-    words = {choice for choice in options.texts if choice}
-    return sum(bool(re.search(rf"(?<!\w){re.escape(w)}(?!\w)", plain)) for w in words) > 1

@@ -1,9 +1,9 @@
 """Read which option of a multiple-choice question a text means, by letter or by the option's words.
 
-The reading is fixed and never guesses: a bare letter, an option's exact text, the last letter that
-a phrase such as "the answer is" points at, a leading "C.", an option's text inside the answer, the
-last letter that stands alone. Letters that are ruled out ("not A", "B and D are wrong") and the
-article "A" do not count; an answer that names several options ("A or B") names none.
+The reading is fixed and never guesses: a bare letter, an option's exact text, the letter that a
+phrase such as "the answer is" points at, a leading "C.", an option's text inside the answer, the
+only letter that is named and stands out. What counts as naming a letter is told in
+`mmrl.verify.mentions`; an answer that names several options and does not choose names none.
 """
 
 from __future__ import annotations
@@ -13,6 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mmrl.answer import NoAnswer, as_text, in_box, squash
+from mmrl.verify.mentions import (
+    Mention,
+    SeveralOptions,
+    find_mentions,
+    only_one,
+    pointed_at,
+    settled,
+    without_ruled_out,
+)
 
 LONGEST = 2000
 """Characters from the end of an answer that are read; a longer answer gives its choice there."""
@@ -24,7 +33,7 @@ class Options:
 
     letters: str
     texts: tuple[str, ...]
-    """Squashed, without a final full stop; as many as letters, or none."""
+    """In lower case, without mark-up and a final full stop; as many as letters, or none."""
 
     @classmethod
     def of(cls, letters: str, choices: Sequence[str] | None) -> Options:
@@ -44,7 +53,7 @@ class Options:
             texts = [
                 text[label.end() :] for text, label in zip(texts, labels, strict=True) if label
             ]
-        return cls(letters[: len(texts)], tuple(squash(text).rstrip(".") for text in texts))
+        return cls(letters[: len(texts)], tuple(_plain(text) for text in texts))
 
     def same_text(self, one: str, other: str) -> bool:
         """Tell whether two letters stand for the same words; data sets have such duplicates."""
@@ -60,7 +69,7 @@ def letter_of(text: str, options: Options) -> str:
     alone = _bare(text, options)
     if alone:
         return alone
-    by_text = squash(text).rstrip(".")
+    by_text = _plain(text)
     if by_text in options.texts:
         return options.letters[options.texts.index(by_text)]
     lead = _LEAD.match(text)
@@ -68,84 +77,72 @@ def letter_of(text: str, options: Options) -> str:
     return letter if letter and letter in options.letters else ""
 
 
+class Ambiguous(NoAnswer):
+    """Raised where the answer names several options and does not choose."""
+
+
 def read(answer: str, options: Options) -> str:
     """Return the letter of the option that the answer means.
 
     Raises:
-        NoAnswer: it means none, or several.
+        Ambiguous: it means several.
+        NoAnswer: it means none.
     """
     box = in_box(answer[-LONGEST:])
     text = _MARKS.sub("", box if box is not None else answer[-LONGEST:]).strip()
-    plain = squash(text).rstrip(".")
+    plain = _plain(text)
     letter = _bare(text, options)
     if letter:
         return letter
-    if plain in options.texts:
+    if plain and plain in options.texts:
         return options.letters[options.texts.index(plain)]
-    text = _NOT.sub(" ", _WRONG.sub(" ", text))
-    mentions = _mentioned(text, options)
-    letter = _pointed_at(mentions, text)
-    if letter is None:
+    text = without_ruled_out(text)
+    mentions = find_mentions(text, options.letters, options.texts)
+    try:
         letter = (
-            _small(text, options)
+            pointed_at(mentions, text)
+            or _small(text, options)
             or _leading(text, mentions, options)
-            or _contained(plain, options)
-            or (mentions[-1].letter if mentions else "")
+            or _in_words(plain, mentions, options)
+            or (only_one(mentions, text) if mentions else "")
         )
+    except SeveralOptions as error:
+        raise Ambiguous("the answer names several options") from error
     if not letter:
-        raise NoAnswer("the answer names no option, or several")
+        raise NoAnswer("the answer names no option")
     return letter
 
 
-_MARKS = re.compile(r"[*_`$#\"]|\\(?:text|mathrm|mathbf|textbf)(?=\{)")
+_MARKS = re.compile(r"[*_`$#\"\u201c\u201d]|\\(?:text|mathrm|mathbf|textbf)(?=\{)|\\[()\[\]]")
 _BARE = re.compile(r"\W{0,40}([A-Za-z])\W{0,40}")
-_LEAD = re.compile(r"\W{0,3}(?:([A-Za-z])\s?[.):]|([A-Z])\s{0,3}(?:,|\n|$))")
-_ALONE = re.compile(r"(?<![\w'.-])[A-Z](?![\w'-])")
-_ARTICLE = re.compile(
-    r"A\s+(?!(?:is|are|was|and|or|because|since|as|seems|looks|but|so|based|due|given|for|with|which|"
-    r"that|from|in|on|at|to|must|would|matches|fits|shows)\b)[a-z]"
-)
-_CUE = re.compile(
-    r"\b(?:answer|option|choice|letter|is|be|are|think|believe|choose|pick|select|say|guess|likely|"
-    r"probably|so|thus|hence|therefore|go with|conclude)\W{1,4}"
-    r"(?:(?:the|correct|right|option|choice|letter|answer)\s+){0,4}[(\[{]?$",
-    re.IGNORECASE,
-)
+_LEAD = re.compile(r"\W{0,3}(?:([A-Za-z])\s?[.):]|([A-Z])\s{0,3}(?:,|[(\u2013\u2014-]|\n|$))")
 _END_CUE = re.compile(
     r"(?:answer|option|choice|letter)\b(?:\s(?:is|option|choice|letter|must|be)){0,4}"
     r"[:=]?\s?[(\[{]?([a-z])\W{0,4}$"
 )
-_RIGHT = re.compile(
-    r"[)\]}]?\s{1,4}(?:is|must be|seems|looks)\s{1,4}(?:the\s{1,4})?(?:correct|right|best|true)\b"
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_REFUSED_BEFORE = re.compile(
+    r"(?:\b(?:not|no|isn['\u2019]t|aren['\u2019]t|neither|nor|without)\s(?:an?\s|the\s)?)\Z"
 )
-_LIST = re.compile(
-    r"[)\]}]?\s{0,3}(?:,|/|&|\+|\bor\b|\band\b)\s{0,3}(?:(?:or|and|option)\s){0,2}[(\[{]?"
+_REFUSED_AFTER = re.compile(
+    r"\W{0,3}\s?(?:is|are|was|were|does|do|can)?\s?(?:not\b|n['\u2019]t\b|cannot\b|(?:wrong|incorrect|"
+    r"absent|missing)\b)"
 )
-_NOT = re.compile(
-    r"\b(?:not|isn't|nor|neither|except|eliminate|exclude|rule out|rather than)\s(?:option\s)?"
-    r"[(\[]?[A-Z]\b(?:\s?(?:,|or|nor|and)\s[(\[]?[A-Z]\b){0,7}"
-)
-_WRONG = re.compile(
-    r"\b(?:[A-Z]\)?(?:,\s?|\s(?:and|or)\s|,\s(?:and|or)\s)\(?){0,7}[A-Z]\)?\s"
-    r"(?:is|are|was|were|seems?|looks?|can)\s?(?:(?:all|both|clearly|also)\s)?"
-    r"(?:wrong|incorrect|not|false|impossible|invalid|ruled)\b"
-)
+_BEFORE_WORDS = re.compile(r"(?:\A|[^\w.,/-]|(?<!\d)[.,/]|[^\s\d]-)\Z")
+_AFTER_WORDS = re.compile(r"(?!\w|%|[.,/]\d)")
+_BOTH_SHORT = re.compile(r"\b(?:yes|no)\s?(?:and|or|/)\s?(?:yes|no)\b")
+_SHORT_WORDS = frozenset({"yes", "no"})
+"""Options that are words of other sentences too: they count where they begin or end an answer."""
+
+
+def _plain(text: str) -> str:
+    return squash(_MARKS.sub("", text) or text).rstrip(".")
 
 
 def _bare(text: str, options: Options) -> str:
     match = _BARE.fullmatch(text)
     letter = match[1].upper() if match else ""
     return letter if letter and letter in options.letters else ""
-
-
-def _pointed_at(mentions: list[_Mention], text: str) -> str | None:
-    """Return the last letter that a phrase points at or calls right; None where no phrase does."""
-    found = None
-    for mention in mentions:
-        before = text[max(0, mention.start - 60) : mention.start]
-        if _CUE.search(before) or _RIGHT.match(text, mention.end):
-            found = mention.letter
-    return found
 
 
 def _small(text: str, options: Options) -> str:
@@ -155,55 +152,52 @@ def _small(text: str, options: Options) -> str:
     return letter if letter and letter in options.letters else ""
 
 
-def _leading(text: str, mentions: list[_Mention], options: Options) -> str:
+def _leading(text: str, mentions: list[Mention], options: Options) -> str:
+    """Return the letter that the text begins with, unless it is all letters."""
     match = _LEAD.match(text)
     if not match:
         return ""
     if mentions and mentions[0].start <= match.end():
-        return mentions[0].letter
-    letter = (match[1] or match[2]).upper()
-    return letter if letter in options.letters else ""
+        several = len({mention.letter for mention in mentions}) > 1
+        if several and not _WORD.search(text):
+            raise SeveralOptions
+        return settled(mentions[0], mentions, text)
+    small = (match[1] or "").lower()
+    found = small.upper() if match[1] == small else ""
+    return found if found and found in options.letters else ""
 
 
-def _contained(plain: str, options: Options) -> str:
+def _in_words(plain: str, mentions: list[Mention], options: Options) -> str:
     """Return the only option whose words stand in the answer; a longer one hides those within
     it.
+
+    Raises:
+        SeveralOptions: there are several, or a letter names another one.
     """
     inside = [text for text in dict.fromkeys(options.texts) if text and _has_words(plain, text)]
     longest = [t for t in inside if not any(t != other and t in other for other in inside)]
-    return options.letters[options.texts.index(longest[0])] if len(longest) == 1 else ""
+    letters = {options.letters[options.texts.index(text)] for text in longest}
+    if letters and _SHORT_WORDS.issuperset(longest) and _BOTH_SHORT.search(plain):
+        raise SeveralOptions
+    if len(letters) > 1 or (letters and {mention.letter for mention in mentions} - letters):
+        raise SeveralOptions
+    return letters.pop() if letters else ""
 
 
 def _has_words(plain: str, text: str) -> bool:
     start = plain.find(text)
     while start >= 0:
         end = start + len(text)
-        before = plain[max(0, start - 8) : start]
-        free = not before[-1:].isalnum() and not plain[end : end + 1].isalnum()
-        if free and not before.endswith(("not ", "not a ", "not an ", "not the ")):
+        refused = _REFUSED_BEFORE.search(plain[max(0, start - 16) : start]) or (
+            _REFUSED_AFTER.match(plain, end)
+        )
+        edge = re.match(r"\s?(?:[,.;:!]|$)", plain[end : end + 2])
+        if (
+            _BEFORE_WORDS.search(plain[max(0, start - 2) : start])
+            and _AFTER_WORDS.match(plain[end : end + 2])
+            and not refused
+            and (text not in _SHORT_WORDS or edge)
+        ):
             return True
         start = plain.find(text, start + 1)
     return False
-
-
-@dataclass(frozen=True, slots=True)
-class _Mention:
-    start: int
-    end: int
-    letter: str
-    """Empty where a list such as "A or B" names several."""
-
-
-def _mentioned(text: str, options: Options) -> list[_Mention]:
-    """Return the capital letters that stand alone, lists of them as one; articles do not count."""
-    mentions: list[_Mention] = []
-    for match in _ALONE.finditer(text):
-        letter = match.group()
-        if letter not in options.letters or _ARTICLE.match(text, match.start()):
-            continue
-        start, end = match.span()
-        if mentions and _LIST.fullmatch(text, mentions[-1].end, start):
-            last = mentions.pop()
-            start, letter = last.start, letter if last.letter == letter else ""
-        mentions.append(_Mention(start, end, letter))
-    return mentions

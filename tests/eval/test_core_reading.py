@@ -59,8 +59,91 @@ def test_ordinary_sentences_are_read(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "I cannot determine the answer.", "It is 42."]
+    "text",
+    [
+        "Looking at the picture, A dog is not there. It's C.",
+        "It cannot be A, B, or D; the only remaining option is C.",
+        "Definitely not A. Not B either. D? No. C.",
+        "C. A is a dog, B is a cat, D is a table.",
+        "A is incorrect. B is incorrect. C is correct. D is incorrect.",
+        "We can rule out A, B and D. Hence C remains.",
+        "I prefer C over B",
+        "C (chair), which is what (A) and (B) are not",
+        "Answer: C. The first one is A, the second one is B.",
+        "At first the answer seems to be A. However, on reflection the answer is C.",
+        "Type A blood is shown; answer C",
+        "\u7b54\u6848\u662fC\uff0c\u56e0\u4e3aA\u548cB\u90fd\u4e0d\u5bf9",
+        "\u4e0d\u662fA,\u662fC",
+        "\uc815\ub2f5\uc740 C\uc785\ub2c8\ub2e4.",
+        "La respuesta correcta es la C",
+        r"The answer is \(C\).",
+    ],
 )
+def test_letters_that_are_ruled_out_or_named_in_passing_do_not_count(text):
+    assert _strict(text) == ("C", "ok")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Vitamin C is in oranges.",
+        "Plan B is a good plan",
+        "N/A",
+        "Section C.2 says nothing",
+        "Point A is left of point B.",
+        "In triangle ABC, AB = AC. Point D lies on BC.",
+        "angle A = 30 and B = 60, so C = 90",
+        "A dog is not visible.",
+        "There is no dog in the picture.",
+        "Anything but C",
+        "\u7b54\u6848\u4e0d\u662fA",
+    ],
+)
+def test_a_letter_or_word_that_is_no_choice_is_no_answer(text):
+    assert _strict(text) == (None, "no_answer")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "A B",
+        "A: C",
+        "A. dog\nB. cat\nC. chair\nD. table",
+        "A) dog? B) cat? C) chair? D) table?",
+        "The answer is A. No wait, actually C.",
+        "The answer is C (or D if the picture is mirrored).",
+        "Probably C, or maybe D",
+        "A is correct. B is correct.",
+        "I first guess it is A. Now I guess it is B.",
+        "La r\u00e9ponse est A ou C",
+        "I cannot see it, so I cannot choose A, B, C or D.",
+    ],
+)
+def test_a_text_that_names_several_options_and_does_not_choose_is_never_guessed(text):
+    letter, status = _strict(text)
+    assert letter is None
+    assert status in ("ambiguous", "no_answer")
+
+
+@pytest.mark.parametrize(
+    ("choices", "text", "letter"),
+    [
+        (("3", "4", "14"), "There are 14 of them", "C"),
+        (("3", "4", "14"), "1.4 or -4 or 4% or 4,000", None),
+        (("Yes", "No"), "There is no way to tell.", None),
+        (("Yes", "No"), "No, there is none.", "B"),
+        (("Yes", "No"), "Yes and no", None),
+        (("$\\frac12$", "$2$"), "$\\frac12$", "A"),
+        (tuple("abcdefghij"), "I cannot tell", None),
+        (tuple("abcdefghij"), "The answer is I", "I"),
+        (("I only", "II only", "I and II"), "I and II", "C"),
+    ],
+)
+def test_options_that_are_numbers_short_words_or_numerals_are_read_as_wholes(choices, text, letter):
+    assert read_choice(find_answer(Response(text=text)), choices).letter == (letter or "")
+
+
+@pytest.mark.parametrize("text", ["", " ", "I cannot determine the answer.", "It is 42."])
 def test_a_refusal_is_no_answer(text):
     assert _strict(text) == (None, "no_answer")
 

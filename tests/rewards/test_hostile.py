@@ -163,7 +163,13 @@ def test_finding_the_answer_is_linear():
         assert time.process_time() - start < 1, kind
 
 
-MODULES = ("mmrl.answer", "mmrl.verify.numbers", "mmrl.verify.choices", "mmrl.verify.repeats")
+MODULES = (
+    "mmrl.answer",
+    "mmrl.verify.numbers",
+    "mmrl.verify.choices",
+    "mmrl.verify.mentions",
+    "mmrl.verify.repeats",
+)
 UNITS = [
     *("a", "A", "1", "9.", "-", "+", " ", "\n", ",", "1,", "1,000,", "e9", "1e", "1/", "^"),
     *("\\", "\\boxed{", "\\frac{1", "\\frac{1}{", "{", "}", "(", "$", "*", "_", "'", "sqrt("),
@@ -196,7 +202,7 @@ def patterns() -> dict[str, re.Pattern[str]]:
 
 
 def test_the_patterns_were_found():
-    assert {"mmrl.verify.choices._WRONG.0", "rewards.class_label._FORMS.3"} <= set(patterns())
+    assert {"mmrl.verify.mentions._WRONG.0", "rewards.class_label._FORMS.3"} <= set(patterns())
 
 
 @pytest.mark.parametrize("name", patterns())
