@@ -13,11 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
+import numpy as np
+
 from mmrl.evals.benchmark import Aggregate, Item, Response, Score, Scored, unanswered
 from mmrl.evals.reading import find_answer
 from mmrl.evals.scorers.boxes import NoSpace, picture_size, read_labelled, to_pixels
 from mmrl.verify.boxes import iou
-from mmrl.verify.detections import COCO_MOST, COCO_THRESHOLDS, find_hits, interpolated_precision
+from mmrl.verify.detections import COCO_MOST, COCO_RECALLS, COCO_THRESHOLDS, find_hits
 from mmrl.verify.reading import Box
 
 Boxes = tuple[tuple[str, Box], ...]
@@ -85,15 +87,12 @@ def mean_average_precision(pictures: Sequence[tuple[Boxes, Boxes]]) -> Mapping[s
     Labels that no picture has as gold are left out, as COCO does. Without any gold box it is 0.
     """
     counts: dict[str, int] = {}
-    outcomes: dict[str, list[tuple[tuple[bool, ...], ...]]] = {}
+    outcomes: dict[str, list[np.ndarray]] = {}
     for gold, predicted in pictures:
         for label, total, matched in _matched(gold, predicted):
             counts[label] = counts.get(label, 0) + total
             outcomes.setdefault(label, []).append(matched)
-    rows = []
-    for label, total in counts.items():
-        if total:
-            rows.append([_precision(outcomes[label], at, total) for at in _LEVELS])
+    rows = [_precisions(outcomes[label], total) for label, total in counts.items() if total]
     means = [fmean(column) for column in zip(*rows, strict=True)] if rows else [0.0] * 10
     return {"mAP": fmean(means), "AP50": means[0], "AP75": means[5]}
 
@@ -103,11 +102,20 @@ def mean_map_over(key: str) -> Aggregate:
     their mean AP50, then each one's mAP.
     """
 
+    # the bootstrap hands the same objects on in each draw; a picture that is held keeps its id
+    read: dict[int, tuple[Scored, tuple[Boxes, Boxes]]] = {}
+
+    def boxes(one: Scored) -> tuple[Boxes, Boxes]:
+        if id(one) not in read:
+            if len(read) >= _PICTURES:
+                read.clear()
+            read[id(one)] = one, (gold_boxes(one.item), found_boxes(one.score))
+        return read[id(one)][1]
+
     def aggregate(scored: Sequence[Scored]) -> Mapping[str, float]:
         sets: dict[str, list[tuple[Boxes, Boxes]]] = {}
         for one in scored:
-            pictures = sets.setdefault(str(one.item.groups.get(key, "")), [])
-            pictures.append((gold_boxes(one.item), found_boxes(one.score)))
+            sets.setdefault(str(one.item.groups.get(key, "")), []).append(boxes(one))
         found = {name: mean_average_precision(sets[name]) for name in sorted(sets)}
         if not found:
             return {"mAP": 0.0, "AP50": 0.0}
@@ -117,13 +125,14 @@ def mean_map_over(key: str) -> Aggregate:
     return aggregate
 
 
-_LEVELS = range(len(COCO_THRESHOLDS))
+_PICTURES = 200_000
+"""Pictures whose boxes are held between draws."""
 
 
 @functools.lru_cache(maxsize=65536)
-def _matched(gold: Boxes, predicted: Boxes) -> list[tuple[str, int, tuple[tuple[bool, ...], ...]]]:
-    """Return for each label of a picture its gold boxes' number and, for each threshold, which of
-    its predictions find one. The bootstrap asks for the same picture again and again.
+def _matched(gold: Boxes, predicted: Boxes) -> list[tuple[str, int, np.ndarray]]:
+    """Return for each label of a picture its gold boxes' number and which of its predictions find
+    one, [thresholds, predictions]. The bootstrap asks for the same picture again and again.
     """
     found = []
     for label in dict.fromkeys(name for name, _ in (*gold, *predicted)):
@@ -133,14 +142,24 @@ def _matched(gold: Boxes, predicted: Boxes) -> list[tuple[str, int, tuple[tuple[
             [(row, value) for row, box in enumerate(right) if (value := iou(box, one)) >= 0.5]
             for one in ours
         ]
-        found.append(
-            (label, len(right), tuple(find_hits(near, level) for level in COCO_THRESHOLDS))
-        )
+        hits = np.array([find_hits(near, level) for level in COCO_THRESHOLDS], dtype=np.int64)
+        found.append((label, len(right), hits))
     return found
 
 
-def _precision(pictures: Sequence[tuple[tuple[bool, ...], ...]], level: int, total: int) -> float:
-    return interpolated_precision([hit for matched in pictures for hit in matched[level]], total)
+def _precisions(pictures: Sequence[np.ndarray], total: int) -> list[float]:
+    """Return for each threshold the precision averaged over COCO's 101 recalls, as
+    `mmrl.verify.detections.interpolated_precision` does for one picture.
+    """
+    hits = np.concatenate(pictures, axis=1)
+    if not hits.size:
+        return [0.0] * len(hits)
+    found = np.cumsum(hits, axis=1)
+    precisions = found / (np.arange(1, hits.shape[1] + 1) + np.spacing(1))
+    best = np.maximum.accumulate(precisions[:, ::-1], axis=1)[:, ::-1]
+    reached = np.searchsorted(COCO_RECALLS, found / total, side="right")
+    steps = np.diff(reached, axis=1, prepend=0)
+    return (np.sum(best * steps, axis=1) / len(COCO_RECALLS)).tolist()
 
 
 def _box(corners: Sequence[float]) -> Box:
