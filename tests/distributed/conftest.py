@@ -22,7 +22,7 @@ optim: {steps: 4, lr: 1.0e-3, micro_tokens: 300}
 rollout: {prompts_per_step: 6, group_size: 4, max_new_tokens: 12}
 algo: {kl_weight: 0.05, entropy_weight: 0.02}
 rewards: {terms: {accuracy: {}, rep: {name: repetition}, vote: {name: exact, weight: 0.5}}}
-checkpoint: {every: 2}
+checkpoint: {every: 1}
 """
 
 

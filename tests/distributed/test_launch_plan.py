@@ -11,6 +11,7 @@ import yaml
 
 from mmrl.config.launch import LaunchConfig
 from mmrl.config.loader import load_run
+from mmrl.config.schema import GrpoStage
 from mmrl.distributed.plan import launch_files, plan_lines
 from mmrl.distributed.ranks import ALONE, Ranks, interleave
 from mmrl.errors import ConfigError
@@ -40,6 +41,7 @@ def test_one_node_has_a_configuration_for_accelerate_and_for_deepspeed(tmp_path)
     assert named == str(tmp_path / "deepspeed-geometry3k.json")
     deepspeed = json.loads(files["deepspeed-geometry3k.json"])
     stage = run.stages["geometry3k"]
+    assert isinstance(stage, GrpoStage)
     assert deepspeed["zero_optimization"]["stage"] == 2
     assert deepspeed["gradient_clipping"] == stage.optim.grad_clip
     assert deepspeed["torch_autocast"]["enabled"] == (stage.model.dtype == "bfloat16")

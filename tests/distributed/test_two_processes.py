@@ -67,7 +67,7 @@ def test_a_run_that_lost_a_process_says_so_and_goes_on_to_the_same_end(
     unbroken = train("stage=free", *_two(strategy))
     out = tmp_path / "run"
     process = start("stage=free", f"out={out}", *_two(strategy))
-    _wait_for(out / "checkpoints" / "free-000002" / "manifest.json", process)
+    _wait_for(out / "checkpoints" / "free-000001" / "manifest.json", process)
     _kill_rank(process.pid, rank=1)
     began = time.monotonic()
     text, _ = process.communicate(timeout=60)
@@ -87,7 +87,7 @@ def test_a_run_that_lost_a_process_says_so_and_goes_on_to_the_same_end(
 def test_two_processes_go_on_as_one(start, train, alone, tmp_path, strategy):
     out = tmp_path / "run"
     process = start("stage=free", f"out={out}", *_two(strategy))
-    _wait_for(out / "checkpoints" / "free-000002" / "manifest.json", process)
+    _wait_for(out / "checkpoints" / "free-000001" / "manifest.json", process)
     _kill_rank(process.pid, rank=0)
     process.communicate(timeout=60)
     train(f"resume={out}", "launch=local", out=out)
@@ -97,7 +97,7 @@ def test_two_processes_go_on_as_one(start, train, alone, tmp_path, strategy):
 def test_a_process_that_hangs_is_an_error_with_its_name_and_phase(start, tmp_path):
     out = tmp_path / "run"
     process = start("stage=free", f"out={out}", *_two("ddp", timeout_s=5))
-    _wait_for(out / "checkpoints" / "free-000002" / "manifest.json", process)
+    _wait_for(out / "checkpoints" / "free-000001" / "manifest.json", process)
     _kill_rank(process.pid, rank=1, with_signal=signal.SIGSTOP)
     text, _ = process.communicate(timeout=60)
     assert process.returncode == 3
