@@ -34,6 +34,7 @@ from mmrl.evals.benchmark import (
     user_turn,
 )
 from mmrl.evals.reading import Found, find_answer, read_choice, score_choice
+from mmrl.evals.scorers.mcq import read_options
 from mmrl.verify.numbers import last_number, to_decimal
 
 GROUPS = (
@@ -64,7 +65,7 @@ def read_item(record: Record) -> Item:
     return Item(
         id=str(record.get("pid", record.get("_key", ""))),
         answer=record.get("answer"),
-        choices=tuple(map(str, record.get("choices") or ())),
+        choices=read_options(record.get("choices")),
         fields=record,
         groups=groups,
         cluster=str(record.get("image") or ""),
@@ -81,6 +82,8 @@ def prompt(item: Item, folder: Path) -> list[Message]:
 def score(item: Item, response: Response, mode: str) -> Score:
     """Judge a response, or the extraction that came with it."""
     kind = _kind(item)
+    if item.answer is None or item.answer == "":
+        raise ValueError("the record has no answer")
     if mode == "official":
         return _official(item, response, kind)
     if kind == "multi_choice":
@@ -137,12 +140,15 @@ def normalise(item: Item, extraction: str) -> tuple[str | None, bool]:
 def _official(item: Item, response: Response, kind: str) -> Score:
     if response.extraction is not None:
         found = Found(text=response.extraction, how="extraction")
+    elif item.fields.get("extraction", "") is None:
+        # the authors' code makes a text of an extraction that is null
+        found = Found(text="None", how="none")
     else:
         found = official_extraction(item, response.text)
     normalised, nearest = normalise(item, found.text)
     correct = normalised == item.answer
     how = "fallback" if nearest else found.how
-    if normalised is None or (nearest and not found.text.strip()):
+    if normalised is None or (nearest and (found.how == "none" or not found.text.strip())):
         # the nearest option to nothing is still an option, and may be the right one
         return Score(
             value=float(correct),
@@ -202,8 +208,7 @@ def _strict_integer(item: Item, found: Found) -> Score:
 
 
 def _strict_float(item: Item, found: Found) -> Score:
-    given = item.fields.get("precision")
-    places = len(str(item.answer).partition(".")[2]) if given is None else int(given)
+    places = _places(item)
     gold = round(float(item.answer), places)
     number = _number_in(found, str(item.fields.get("unit") or ""))
     value = to_decimal(number[0]) if number else None
@@ -211,6 +216,14 @@ def _strict_float(item: Item, found: Found) -> Score:
         return unanswered(answer=found.text[-200:] or None)
     rounded = round(float(value), places) + 0.0
     return judged(rounded == gold, answer=number[0], normalised=str(rounded), how=number[1])
+
+
+def _places(item: Item) -> int:
+    """Return the decimals that count: the record's precision, however it is written, else the
+    answer's own.
+    """
+    given = to_decimal(str(item.fields.get("precision")))
+    return len(str(item.answer).partition(".")[2]) if given is None else int(given)
 
 
 def _strict_list(item: Item, found: Found) -> Score:
@@ -273,8 +286,13 @@ def _elements(text: str) -> list[Decimal | str]:
 def _kind(item: Item) -> str:
     record = item.fields
     if record.get("question_type") == "multi_choice":
+        if not item.choices:
+            raise ValueError("a multiple-choice record without choices")
         return "multi_choice"
-    return str(record.get("answer_type", "text"))
+    kind = str(record.get("answer_type") or "text")
+    if kind not in _STRICT:
+        raise ValueError(f"answer_type {kind!r} is none of {', '.join(_STRICT)}")
+    return kind
 
 
 def _group(value: Any) -> str | tuple[str, ...]:

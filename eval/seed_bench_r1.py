@@ -73,9 +73,9 @@ def prompt(item: Item, folder: Path) -> list[Message]:
 
 def score(item: Item, response: Response, mode: str) -> Score:
     """Judge a response by one of the four rules."""
-    gold = str(item.answer)
-    if not gold.strip():
-        raise ValueError("the record has no golden_choice_idx")
+    gold = "" if item.answer is None else str(item.answer)
+    if gold.strip()[:1] not in tuple(LETTERS):
+        raise ValueError(f"golden_choice_idx is {item.answer!r}, where one of {LETTERS} should be")
     if mode == "official":
         return _first_character(response, gold)
     if mode == "grpo_care":

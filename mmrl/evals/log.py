@@ -76,15 +76,7 @@ class SampleLog:
     _unsynced: int = 0
 
     def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self.folder / ".lock")
-        try:
-            self._lock.acquire(blocking=False)
-        except Timeout as error:
-            raise RunError(
-                f"out: {self.folder} is being written by another evaluation; stop it, or choose "
-                "another folder"
-            ) from error
+        self._lock = lock_folder(self.folder)
         path = self.folder / SAMPLES
         _drop_torn_line(path)
         for line in read_log(path):
@@ -110,6 +102,40 @@ class SampleLog:
         self.sync()
         self._file.close()
         self._lock.release()
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse the folder of a run that cannot be made, without making it.
+
+    Raises:
+        RunError: a file stands in its place or above it, or nothing may be written there.
+    """
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        problem = "is no folder" if not there.is_dir() else "is not writable"
+        raise RunError(f"out: {folder} cannot be written to: {there} {problem}; choose another")
+
+
+def lock_folder(folder: Path) -> FileLock:
+    """Make the folder of a run where it is not there yet, and keep other evaluations out.
+
+    Raises:
+        RunError: it cannot be written to, or another evaluation writes it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock")
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise RunError(
+            f"out: {folder} is being written by another evaluation; stop it, or choose another "
+            "folder"
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"out: {folder} cannot be written to: {error.strerror}; choose another folder"
+        ) from error
+    return lock
 
 
 def read_log(path: Path) -> Iterator[LoggedSample]:

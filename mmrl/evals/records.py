@@ -92,7 +92,9 @@ def parse_object(line: bytes | str, where: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise DataError(f"{where}: not UTF-8 text; save the file as UTF-8") from error
     except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not JSON: {error.msg} at character {error.colno}") from error
+        raise DataError(
+            f"{where}: not JSON: {error.msg.removesuffix(' at')} at character {error.colno}"
+        ) from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{where}: not usable JSON: {error}") from error
     if not isinstance(value, dict):

@@ -17,7 +17,7 @@ from mmrl.errors import DataError
 from mmrl.evals.benchmark import Benchmark, Item, Response, Score, find_benchmark
 from mmrl.evals.engine import Answer, Engine, Request
 from mmrl.evals.engines import make_engine
-from mmrl.evals.log import ERRORS, LoggedSample, SampleLog, write_lines
+from mmrl.evals.log import ERRORS, LoggedSample, SampleLog, check_folder, write_lines
 from mmrl.evals.questions import (
     Question,
     Task,
@@ -55,6 +55,7 @@ def run_evaluation(
     tasks = [
         load_task(benchmark, settings.tasks[benchmark.name], settings) for benchmark in benchmarks
     ]
+    check_folder(settings.out)  # before minutes are spent on loading a model
     engine = make_engine(settings, benchmarks, project)
     for task in tasks:
         _say_partial(task, settings, screen)

@@ -90,6 +90,8 @@ def split_line(line: Record) -> tuple[dict[str, Any], Response]:
     if "response" not in line and "extraction" not in line:
         raise ValueError("the line has neither 'response' nor 'extraction'")
     fields = {key: value for key, value in line.items() if key not in RESPONSE_KEYS}
+    if "response" not in line and line["extraction"] is None:
+        fields["extraction"] = None  # official rules may give credit even to this
     text = line.get("response")
     if isinstance(text, list | dict):
         raise ValueError(f"'response' is a {type(text).__name__} where a text should stand")

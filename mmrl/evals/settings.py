@@ -219,8 +219,9 @@ def _tasks(names: str, per_task: Mapping[str, Mapping[str, Any]]) -> dict[str, A
     found: dict[str, Any] = {}
     for name in chosen:
         own = {key: v[name] if name in v else v.get("") for key, v in per_task.items()}
-        if name not in per_task["data"] and own["data"] is not None and len(chosen) > 1:
-            own["data"] = str(Path(own["data"]) / name)
+        if name not in per_task["data"] and own["data"] is not None:
+            inside = Path(own["data"]) / name
+            own["data"] = str(inside) if len(chosen) > 1 or inside.is_dir() else own["data"]
         found[name] = own
     return found
 

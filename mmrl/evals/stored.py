@@ -44,7 +44,7 @@ def score_file(
         RunError: the file holds no line.
     """
     if not file.is_file():
-        raise DataError(f"{file}: no such file")
+        raise DataError(f"{file}: {'a folder, give one file' if file.is_dir() else 'no such file'}")
     scored: list[tuple[Item, Mapping[str, Score]]] = []
     agreed: dict[str, list[bool]] = {mode: [] for mode in modes}
     for number, (line, item, scores) in enumerate(_scored(benchmark, read_file(file), modes)):

@@ -84,7 +84,7 @@ def _mode(
     benchmark: Benchmark, results: Sequence[ItemResult], mode: str, resamples: int
 ) -> dict[str, Any]:
     scores = list(statuses(results, mode))
-    first = next((score.detail for score in scores if score.status == "error"), None)
+    first = _first_error(results, mode)
     name, interval, numbers = measure(benchmark, results, mode, resamples)
     found: dict[str, Any] = {"name": name, **_rounded(interval)}
     if numbers:
@@ -98,6 +98,17 @@ def _mode(
         key: table for key in benchmark.groups if (table := _group(benchmark, results, mode, key))
     }
     return found
+
+
+def _first_error(results: Sequence[ItemResult], mode: str) -> str | None:
+    """Return which item had the first error, and which it was, in one line."""
+    errors = (
+        f"item {result.item.id}: {' '.join(str(sample[mode].detail).split())}"
+        for result in results
+        for sample in result.samples
+        if sample[mode].status == "error"
+    )
+    return next(errors, None)
 
 
 def measure(

@@ -378,3 +378,15 @@ def test_what_a_server_refuses_is_asked_again_next_time(mmrl, server, tmp_path):
     assert _ask(mmrl, server, tmp_path / "run")[0] == 0
     assert len(server.bodies) == 11
     assert not (tmp_path / "run" / "errors.jsonl").exists()
+
+
+def test_one_task_finds_its_data_in_a_folder_of_several(mmrl, tmp_path):
+    arguments = ("engine=replay", f"responses={_replay(tmp_path)}", f"out={tmp_path / 'run'}")
+    assert mmrl("eval", "tasks=mathvista", *arguments, f"data={FIXTURES}")[0] == 0
+
+
+def test_an_error_says_which_item_had_it(mmrl, tmp_path):
+    file = _write(tmp_path / "r.jsonl", [_choice("7", answer="9/9", response="B")])
+    code, _, err = mmrl("eval", "score", "task=mathvista", file, "mode=strict")
+    assert code == 2
+    assert "the first: item 7: ValueError: the gold answer '9/9'" in err

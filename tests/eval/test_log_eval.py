@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mmrl.errors import RunError
-from mmrl.evals.log import SAMPLES, LoggedSample, SampleLog, read_log, sample_key
+from mmrl.evals.log import SAMPLES, LoggedSample, SampleLog, check_folder, read_log, sample_key
 
 
 def _line(number: int, response: str = "C") -> LoggedSample:
@@ -100,3 +100,13 @@ def test_a_key_depends_on_every_part():
         keys.add(sample_key(**{**parts, **change}))
     assert len(keys) == 1 + len(changes)
     assert sample_key(**dict(reversed(parts.items()))) == sample_key(**parts)
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match=r"^out: .*/file/run cannot be written to: Not a directory;"):
+        SampleLog(folder=tmp_path / "file" / "run")
+    with pytest.raises(RunError, match=r"file is no folder; choose another$"):
+        check_folder(tmp_path / "file" / "run")
+    check_folder(tmp_path / "new" / "run")
+    assert not (tmp_path / "new").exists()

@@ -9,7 +9,7 @@ import pytest
 
 from mmrl.evals.benchmark import Response, find_benchmark
 from mmrl.evals.questions import read_questions
-from mmrl.evals.scoring import judge
+from mmrl.evals.scoring import judge, split_line
 
 FIXTURES = Path(__file__).parent / "fixtures"
 VECTORS = [
@@ -185,3 +185,51 @@ def test_every_gold_answer_of_the_fixture_is_right_by_both_rules():
     for question in read_questions(BENCHMARK, str(FIXTURES / "mathvista"), BENCHMARK.split()):
         for mode in BENCHMARK.modes:
             assert _score(question.item, extraction=question.item.answer, mode=mode).correct
+
+
+@pytest.mark.parametrize("precision", ["1.0", "1", 1, 1.0])
+def test_a_precision_counts_however_it_is_written(precision):
+    assert _score(_item("float", "1.2", precision=precision), "1.23").correct is True
+
+
+@pytest.mark.parametrize("precision", [None, float("nan")])
+def test_without_a_precision_the_answers_own_decimals_count(precision):
+    assert _score(_item("float", "1.25", precision=precision), "1.251").correct is True
+
+
+def test_choices_may_be_the_text_of_a_list():
+    item = _item(answer="No", choices="['Yes', 'No']")
+    assert _score(item, "B").correct is True
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"answer": None}, "the record has no answer"),
+        ({"answer": ""}, "the record has no answer"),
+        ({"kind": "weird"}, "answer_type 'weird' is none of integer, float, list, text"),
+        ({"question_type": "multi_choice"}, "a multiple-choice record without choices"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["official", "strict"])
+def test_a_record_that_cannot_be_scored_is_an_error_in_every_mode(fields, reason, mode):
+    score = _score(_item(**fields), "14", mode)
+    assert (score.status, score.correct) == ("error", False)
+    assert reason in score.detail
+
+
+def test_an_extraction_that_is_null_is_a_text_to_the_authors_and_no_answer_to_us():
+    line = {
+        "pid": "1",
+        "question_type": "multi_choice",
+        "choices": ["3", "None of them"],
+        "answer": "None of them",
+        "extraction": None,
+    }
+    fields, response = split_line(line)
+    item = BENCHMARK.item(fields)
+    # "None" is nearer to "3" by length, by the authors' distance
+    assert judge(BENCHMARK, item, response, "official").normalised == "3"
+    assert judge(BENCHMARK, item, response, "strict").status == "no_answer"
+    yes_no = BENCHMARK.item({**fields, "choices": ["7", "Nine"], "answer": "Nine"})
+    assert judge(BENCHMARK, yes_no, response, "official").correct is True

@@ -118,3 +118,9 @@ def test_frames_are_those_of_the_authors_unless_the_user_says_otherwise():
     )
     assert (given.media(own).video_max_frames, given.media(own).video_fps) == (8, 2.0)
     assert settings.decoding(BENCHMARK.decoding).max_new_tokens == 256
+
+
+@pytest.mark.parametrize("gold", [None, "", 1, "E"])
+@pytest.mark.parametrize("mode", BENCHMARK.modes)
+def test_a_record_without_a_gold_letter_is_an_error_in_every_mode(gold, mode):
+    assert _verdict("<answer>A</answer>", gold, mode) == (False, "error")
