@@ -19,6 +19,18 @@ from mmrl.media.writers import write_mp4, write_png, write_wav
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(autouse=True)
+def _each_test_finds_its_own_project():
+    """A command says which project it runs in to the processes that it starts, and so to the next
+    test."""
+    named = os.environ.get("MMRL_PROJECT")
+    yield
+    if named is None:
+        os.environ.pop("MMRL_PROJECT", None)
+    else:
+        os.environ["MMRL_PROJECT"] = named
+
+
 @pytest.fixture(scope="session")
 def media_folder(tmp_path_factory) -> Path:
     """Two pictures, two videos of different rates and two sounds of different lengths."""

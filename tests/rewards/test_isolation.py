@@ -56,6 +56,15 @@ def pool():
     pool.close()
 
 
+@pytest.fixture
+def patient_pool():
+    """Memory has to run out before time does, also on a busy machine."""
+    pool = Pool(timeout_s=60, memory_mb=512, processes=1)
+    pool.add("misbehave")
+    yield pool
+    pool.close()
+
+
 def statuses(pool: Pool, *deeds: str) -> list[tuple[float | None, str]]:
     return [(found[0].score, found[0].status) for found in pool.judge(jobs(*deeds))]
 
@@ -80,8 +89,8 @@ def test_a_hung_or_broken_judgement_leaves_its_neighbours_unharmed(pool):
     assert time.monotonic() - begin < 15
 
 
-def test_memory_is_limited(pool):
-    verdict = pool.judge(jobs("grow"))[0][0]
+def test_memory_is_limited(patient_pool):
+    verdict = patient_pool.judge(jobs("grow"))[0][0]
     assert verdict.status == "error"
     assert "MemoryError" in verdict.detail
     assert statuses(pool, "good") == [(1.0, "ok")]
