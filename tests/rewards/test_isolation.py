@@ -93,7 +93,7 @@ def test_memory_is_limited(patient_pool):
     verdict = patient_pool.judge(jobs("grow"))[0][0]
     assert verdict.status == "error"
     assert "MemoryError" in verdict.detail
-    assert statuses(pool, "good") == [(1.0, "ok")]
+    assert statuses(patient_pool, "good") == [(1.0, "ok")]
 
 
 def test_a_row_that_is_not_json_is_an_error_of_that_row_only(pool):
