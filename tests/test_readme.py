@@ -28,22 +28,24 @@ def commands(program: str) -> list[list[str]]:
     return [shlex.split(line, comments=True) for line in lines if line.startswith(f"{program} ")]
 
 
-# A training run that is not dry takes minutes; `resume` goes on in a folder that a reader has.
-TRIED = [words[1:] for words in commands("mmrl") if words[1] != "train" or "--dry-run" in words]
+def tried(block: str) -> list[list[str]]:
+    """The commands of a block; a training run that is not dry takes minutes, and `resume` goes on in
+    a folder that a reader has."""
+    lines = [shlex.split(line, comments=True) for line in block.splitlines()]
+    words = [line[1:] for line in lines if line[:1] == ["mmrl"]]
+    return [line for line in words if line[0] != "train" or "--dry-run" in line]
 
 
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory):
-    """A folder in which the commands are typed one after the other, as a reader would."""
-    return tmp_path_factory.mktemp("reader")
+TRIED = [commands for block in blocks("sh") if (commands := tried(block))]
 
 
-@pytest.mark.parametrize("words", TRIED, ids=[" ".join(words) for words in TRIED])
-def test_the_commands_of_the_readme_work(words, reader, monkeypatch):
-    monkeypatch.chdir(reader)
-    result = CliRunner().invoke(cli, ["--project", str(ROOT), *words])
-    assert result.exit_code == 0, result.output
-    assert "Traceback" not in result.output
+@pytest.mark.parametrize("commands", TRIED, ids=[" ".join(block[0]) for block in TRIED])
+def test_the_commands_of_a_block_work_one_after_the_other(commands, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in commands:
+        result = CliRunner().invoke(cli, ["--project", str(ROOT), *words])
+        assert result.exit_code == 0, (words, result.output)
+        assert "Traceback" not in result.output
 
 
 @pytest.mark.parametrize("words", commands("make"), ids=lambda words: words[1])
