@@ -36,13 +36,13 @@ def tried(block: str) -> list[list[str]]:
     return [line for line in words if line[0] != "train" or "--dry-run" in line]
 
 
-TRIED = [commands for block in blocks("sh") if (commands := tried(block))]
+TRIED = [found for block in blocks("sh") if (found := tried(block))]
 
 
-@pytest.mark.parametrize("commands", TRIED, ids=[" ".join(block[0]) for block in TRIED])
-def test_the_commands_of_a_block_work_one_after_the_other(commands, tmp_path, monkeypatch):
+@pytest.mark.parametrize("typed", TRIED, ids=[" ".join(block[0]) for block in TRIED])
+def test_the_commands_of_a_block_work_one_after_the_other(typed, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for words in commands:
+    for words in typed:
         result = CliRunner().invoke(cli, ["--project", str(ROOT), *words])
         assert result.exit_code == 0, (words, result.output)
         assert "Traceback" not in result.output
