@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -44,12 +45,11 @@ def attention(arguments: argparse.Namespace) -> None:
     mask = as_mask(segments)
     found = packed_attention(torch.nn.Identity(), *rows, mask)[0].transpose(1, 2)
     grads = torch.autograd.grad(found.square().sum(), rows)
+    attend: Any = torch.nn.functional.scaled_dot_product_attention
     pieces, start = [], prompt
     for length in completions:
         places = [*range(prompt), *range(start, start + length)]
-        alone = torch.nn.functional.scaled_dot_product_attention(
-            *(row[:, :, places] for row in rows), is_causal=True
-        )
+        alone = attend(*(row[:, :, places] for row in rows), is_causal=True)
         pieces.append(alone if start == prompt else alone[:, :, prompt:])
         start += length
     plain = torch.cat(pieces, dim=2)

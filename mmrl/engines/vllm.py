@@ -243,6 +243,9 @@ def _options(config: VllmConfig, processes: int) -> dict[str, Any]:
     }
     if config.kv_cache_mb is not None:
         options["kv_cache_memory_bytes"] = config.kv_cache_mb * 1_000_000
+    if not torch.cuda.is_available():
+        # A prompt that is read in parts has its draw taken back, which a CPU's generator cannot.
+        options["enable_chunked_prefill"] = False
     if processes > 1:
         # every process has an engine of its own, in the group that trains
         options["distributed_executor_backend"] = "external_launcher"

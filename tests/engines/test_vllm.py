@@ -128,6 +128,14 @@ def test_luck_belongs_to_a_prompts_place(served):
     assert all(group[0].ids != group[1].ids for group in together)
 
 
+def test_more_prompts_than_are_read_at_once_are_drawn_alike(served):
+    """Together they are longer than what vLLM reads in one pass."""
+    many = served.prompts_P * (4000 // sum(len(prompt.ids) for prompt in served.prompts_P) + 1)
+    served.engine.sync()
+    found = served.engine.sample(many, ROLLOUT, group_size=2, seed=4)
+    assert _gap(served.policy, many[-8:], found[-8:]) < 1e-4
+
+
 def test_tokens_that_stand_for_media_are_never_sampled(served):
     """Their logits are made the largest, so that nothing but the ban keeps them away."""
     policy, engine = served.policy, served.engine
