@@ -43,7 +43,8 @@ def attention(arguments: argparse.Namespace) -> None:
     torch.manual_seed(0)
     rows = [torch.randn(1, heads, total, size, device=device, requires_grad=True) for _ in range(3)]
     mask = as_mask(segments)
-    found = packed_attention(torch.nn.Identity(), *rows, mask)[0].transpose(1, 2)
+    query, key, value = rows
+    found = packed_attention(torch.nn.Identity(), query, key, value, mask)[0].transpose(1, 2)
     grads = torch.autograd.grad(found.square().sum(), rows)
     attend: Any = torch.nn.functional.scaled_dot_product_attention
     pieces, start = [], prompt
