@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -86,7 +87,23 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except OSError as error:
+        if error.errno not in _PATH_ERRORS:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        advice = "check the path, who may write there, and the space that is left"
+        return _complain([f"{where}{error.strerror}; {advice}"], 2)
     return code if isinstance(code, int) else 0
+
+
+_PATH_ERRORS = frozenset(
+    getattr(errno, name)
+    for name in (
+        *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT"),
+        *("ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG"),
+    )
+)
+"""What is wrong with a path or a disk, and not with the program."""
 
 
 def _complain(lines: Sequence[str], code: int) -> int:

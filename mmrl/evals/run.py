@@ -52,10 +52,10 @@ def run_evaluation(
     """
     screen = screen or Screen()
     benchmarks = [find_benchmark(name, project) for name in settings.tasks]
+    check_folder(settings.out)  # before minutes are spent on loading data and a model
     tasks = [
         load_task(benchmark, settings.tasks[benchmark.name], settings) for benchmark in benchmarks
     ]
-    check_folder(settings.out)  # before minutes are spent on loading a model
     engine = make_engine(settings, benchmarks, project)
     for task in tasks:
         _say_partial(task, settings, screen)

@@ -129,6 +129,29 @@ def test_a_mistake_is_told_on_stderr_without_a_traceback(mmrl, arguments, lines)
     assert all(line.startswith(start) for line, start in zip(found, lines, strict=True))
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("data", "build", "synthetic", "out={file}/rows.jsonl"),
+        ("data", "build", "jigsaw", "in={folder}", "out=/proc/none/rows.jsonl"),
+        (
+            "eval",
+            "tasks=mathvista",
+            "engine=replay",
+            "responses={file}",
+            "data={file}",
+            "out={file}/run",
+        ),
+    ],
+)
+def test_a_place_that_cannot_be_written_to_is_one_line(mmrl, arguments, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    names = {"file": tmp_path / "file", "folder": tmp_path}
+    done = mmrl(*(argument.format(**names) for argument in arguments))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
 def test_version(mmrl):
     assert mmrl("--version").stdout == f"mmrl, version {__version__}\n"
 
