@@ -10,13 +10,17 @@ STAMP := $(VENV)/.mmrl-installed
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 MMRL := $(VENV)/bin/mmrl
 
-.PHONY: quickstart test test-slow test-distributed check lint clean install test-vllm
+.PHONY: quickstart test test-recipes test-slow test-distributed check lint clean install test-vllm
 
 quickstart: $(STAMP)
 	$(MMRL) train curriculum=quickstart $(if $(seed),'seed=$(seed)') $(if $(out),'out=$(out)')
 
 test: $(STAMP)
 	$(PYTHON) -m pytest -q -n 2
+
+# Every published recipe's smoke form is trained, some minutes in all.
+test-recipes: $(STAMP)
+	$(PYTHON) -m pytest -q -n 2 -m 'slow or not slow' tests/recipes/test_recipe_smoke.py
 
 test-slow: $(STAMP)
 	$(PYTHON) -m pytest -q -m 'slow or distributed'
