@@ -5,6 +5,8 @@ Checkpoints hold whole tensors by parameter name, as with one process, so a run 
 number of processes or another strategy.
 """
 
+# DeepSpeed is an extra, which the type checker's environment does without.
+# pyright: reportMissingImports=false
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
