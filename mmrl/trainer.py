@@ -117,12 +117,22 @@ def train_grpo(run: StageRun, stage: GrpoStage, guide: Guide) -> None:
             while draws.missing:
                 places = run.sampler.take(draws.missing, run.progress)
                 rows_P = [run.rows[place] for place in places]
-                moment = Moment(step=run.step, progress=run.progress, seed=draws.seed(seed))
+                moment = Moment(
+                    step=run.step,
+                    progress=run.progress,
+                    seed=draws.seed(seed),
+                    places_P=run.ranks.own(range(len(rows_P))),
+                )
                 with run.policy.whole():
                     prompts_P = [run.prompts(row) for row in run.ranks.own(rows_P)]
                     run.clock.lap("prompts_s")
                     asked_P = guide.ask(prompts_P, moment)
-                    completions_PG = draw(asked_P, group_size=guide.own_size, seed=moment.seed)
+                    completions_PG = draw(
+                        asked_P,
+                        group_size=guide.own_size,
+                        seed=moment.seed,
+                        places=moment.places_P,
+                    )
                     looked = guide.look(asked_P, completions_PG, draw, moment)
                 run.clock.lap("sample_s")
                 groups = judge(
@@ -212,12 +222,11 @@ def begin_step(run: StageRun) -> int:
 
 
 def drawing(run: StageRun, rollout: RolloutConfig) -> Draw:
-    """How completions of this process's prompts are sampled in the current step."""
+    """How completions are sampled in the current step."""
     if rollout.budget is not None:
         budget = int(rollout.budget.at(run.progress))
         rollout = rollout.model_copy(update={"max_new_tokens": budget})
-    ranks = run.ranks
-    return partial(run.engine.sample, config=rollout, first=ranks.rank, every=ranks.count)
+    return partial(run.engine.sample, config=rollout)
 
 
 def validation_prompts(run: StageRun, stage: GrpoStage) -> list[Prompt]:

@@ -116,7 +116,9 @@ def test_luck_belongs_to_a_prompts_place_and_not_to_what_is_decoded_beside_it(fa
     few = SAMPLING.model_copy(update={"max_batch": 3})
     apart = sample(policy, prompts_P, few, group_size=3, seed=5)
     assert [[c.ids for c in g] for g in apart] == [[c.ids for c in g] for g in together]
-    last = sample(policy, prompts_P[-1:], SAMPLING, group_size=3, seed=5, first=len(prompts_P) - 1)
+    last = sample(
+        policy, prompts_P[-1:], SAMPLING, group_size=3, seed=5, places=[len(prompts_P) - 1]
+    )
     assert [c.ids for c in last[0]] == [c.ids for c in together[-1]]
     assert len({c.ids for group in together for c in group}) > len(prompts_P)
 

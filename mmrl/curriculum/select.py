@@ -130,8 +130,7 @@ def _score(run: SelectRun, rubric: Rubric, rows: list[Row]) -> dict[str, float]:
         rollout,
         group_size=rollout.group_size,
         seed=derive(run.seed, run.name, run.step, "sample"),
-        first=ranks.rank,
-        every=ranks.count,
+        places=ranks.own(range(len(rows))),
     )
     groups = judge(rubric, prompts_P, completions_PG, progress=0.0)
     rollouts_PG = share_groups(ranks, groups, rows)

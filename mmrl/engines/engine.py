@@ -25,12 +25,11 @@ class RolloutEngine(AbstractContextManager["RolloutEngine"], Protocol):
         *,
         group_size: int,
         seed: int,
-        first: int = 0,
-        every: int = 1,
+        places: Sequence[int] | None = None,
         greedy: bool = False,
     ) -> list[list[Completion]]:
-        """Completions [P][G]; the places of the prompts among all are `first`, `first + every`,
-        ..., and with the seed they decide what is drawn.
+        """Completions [P][G]; the prompts' places among all of a step (0, 1, ... unless given) and
+        the seed decide what is drawn.
         """
         ...
 

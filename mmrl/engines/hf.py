@@ -33,8 +33,7 @@ class HfEngine:
         *,
         group_size: int,
         seed: int,
-        first: int = 0,
-        every: int = 1,
+        places: Sequence[int] | None = None,
         greedy: bool = False,
     ) -> list[list[Completion]]:
         """Completions [P][G]; see `sample`."""
@@ -44,8 +43,7 @@ class HfEngine:
             config,
             group_size=group_size,
             seed=seed,
-            first=first,
-            every=every,
+            places=places,
             greedy=greedy,
         )
 
@@ -80,26 +78,26 @@ def sample(
     *,
     group_size: int,
     seed: int,
-    first: int = 0,
-    every: int = 1,
+    places: Sequence[int] | None = None,
     greedy: bool = False,
 ) -> list[list[Completion]]:
     """Completions [P][G]. The same weights, prompt, seed and place among all prompts give the same
-    tokens, whatever is decoded beside them; the places are `first`, `first + every`, ...
+    tokens, whatever is decoded beside them; the places are 0, 1, ... unless given.
 
     `logprobs` are those of the whole allowed distribution at the sampling temperature, before top-p
     and top-k, as training scores them.
     """
     was_training = policy.model.training
     policy.model.eval()
+    places = range(len(prompts_P)) if places is None else places
     most = max(1, config.max_batch // group_size)
     completions_PG: list[list[Completion]] = []
     for chunk in micro_batches(len(prompts_P), most):
-        prompts = [prompts_P[place] for place in chunk]
+        prompts = [prompts_P[index] for index in chunk]
         luck_BC = None
         if not greedy:
             luck_BC = torch.cat(
-                [_luck(derive(seed, first + place * every), group_size, config) for place in chunk]
+                [_luck(derive(seed, places[index]), group_size, config) for index in chunk]
             ).to(policy.device)
         completions_B = _sample(policy, prompts, config, group_size, luck_BC)
         completions_PG += [

@@ -89,8 +89,7 @@ class VllmEngine:
         *,
         group_size: int,
         seed: int,
-        first: int = 0,
-        every: int = 1,
+        places: Sequence[int] | None = None,
         greedy: bool = False,
     ) -> list[list[Completion]]:
         """Completions [P][G]; `logprobs` are those of the distribution that was drawn from, so
@@ -102,10 +101,11 @@ class VllmEngine:
         limit = self._llm.model_config.max_model_len
         processor = self._llm.llm_engine.renderer.mm_processor
         inputs, parameters = [], []
-        for place, prompt in enumerate(prompts_P):
+        places = range(len(prompts_P)) if places is None else places
+        for place, prompt in zip(places, prompts_P, strict=True):
             check_length(prompt, config.max_new_tokens, limit)
             inputs.append(engine_input(self.policy, processor, prompt))
-            luck = derive(seed, first + place * every)
+            luck = derive(seed, place)
             parameters.append(_sampling(self.policy, config, group_size, seed=luck, greedy=greedy))
         if self.config.sleep:
             self._llm.wake_up()

@@ -62,8 +62,7 @@ class VllmServer:
         *,
         group_size: int,
         seed: int,
-        first: int = 0,
-        every: int = 1,
+        places: Sequence[int] | None = None,
         greedy: bool = False,
     ) -> list[list[Completion]]:
         """Completions [P][G]; `logprobs` are those of the distribution that was drawn from, so
@@ -73,9 +72,10 @@ class VllmServer:
             DataError: the server refuses a prompt, or reads another one than the trainer.
         """
         requests = []
-        for place, prompt in enumerate(prompts_P):
+        places = range(len(prompts_P)) if places is None else places
+        for place, prompt in zip(places, prompts_P, strict=True):
             check_length(prompt, config.max_new_tokens, self._limit)
-            luck = derive(seed, first + place * every)
+            luck = derive(seed, place)
             body: dict[str, Any] = {
                 "token_ids": list(prompt.ids),
                 "sampling_params": sampling_arguments(

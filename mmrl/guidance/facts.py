@@ -24,12 +24,14 @@ SHUFFLED = "shuffled_accuracy"
 
 
 class Draw(Protocol):
-    """Samples completions of this process's prompts with the policy as it stands."""
+    """Samples completions with the policy as it stands."""
 
     def __call__(
-        self, prompts_P: Sequence[Prompt], *, group_size: int, seed: int
+        self, prompts_P: Sequence[Prompt], *, group_size: int, seed: int, places: Sequence[int]
     ) -> list[list[Completion]]:
-        """Completions [P][G]."""
+        """Completions [P][G]; with the seed, the prompts' places among those of all processes
+        decide what is drawn.
+        """
         ...
 
 
@@ -41,31 +43,37 @@ def shuffled_rollouts(
     *,
     group_size: int,
     seed: int,
+    places_P: Sequence[int],
     progress: float,
 ) -> list[list[Rollout]]:
     """For each prompt with a video, rollouts on its frames in another order, by the row's own
     verifiers; none for others. The frames are those that were decoded and processed for the prompt.
     """
-    places = [
-        place
-        for place, prompt in enumerate(prompts_P)
+    chosen = [
+        index
+        for index, prompt in enumerate(prompts_P)
         if any(medium.kind == "video" for medium in prompt.row.media)
     ]
     found: list[list[Rollout]] = [[] for _ in prompts_P]
-    if not places:
+    if not chosen:
         return found
     shuffled_P = [
         with_frames_shuffled(
-            prompts_P[place], policy, seed=derive(seed, "frames", prompts_P[place].row.id)
+            prompts_P[index], policy, seed=derive(seed, "frames", prompts_P[index].row.id)
         )
-        for place in places
+        for index in chosen
     ]
-    completions_PG = draw(shuffled_P, group_size=group_size, seed=derive(seed, "shuffled"))
+    completions_PG = draw(
+        shuffled_P,
+        group_size=group_size,
+        seed=derive(seed, "shuffled"),
+        places=[places_P[index] for index in chosen],
+    )
     judged = judge(rubric, shuffled_P, completions_PG, progress=progress)
-    for place, rollouts_G in zip(places, judged, strict=True):
+    for index, rollouts_G in zip(chosen, judged, strict=True):
         for rollout in rollouts_G:
             rollout.aid, rollout.spent = "shuffled", True
-        found[place] = rollouts_G
+        found[index] = rollouts_G
     return found
 
 

@@ -70,6 +70,8 @@ class Moment:
     progress: float
     seed: int
     """Of the draw."""
+    places_P: Sequence[int]
+    """Of this process's prompts among those of all processes: luck belongs to them."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -131,6 +133,7 @@ class Guide:
                 draw,
                 group_size=self.stage.contrast.group_size,
                 seed=moment.seed,
+                places_P=moment.places_P,
                 progress=moment.progress,
             )
         facts_PG = [
@@ -219,11 +222,9 @@ class Guide:
         last = isinstance(self.stage.guidance, GhpoGuidance)
         for level in range(int(bool(self.first_aid(moment))), self._levels(prompts_P)):
             places = self._failing(found, prompts_P, level)
-            asked_P = [self._aided(prompts_P[place], level, moment) for place in places]
             size = self.stage.rollout.group_size
-            for place, rollouts_G in zip(
-                places, self._draw(asked_P, draw, moment, level, size=size), strict=True
-            ):
+            redrawn = self._draw(prompts_P, places, draw, moment, level, size=size)
+            for place, rollouts_G in zip(places, redrawn, strict=True):
                 # GHPO trains on what was drawn last; else a group stays its own where no help helps
                 if last or not self._fails(rollouts_G):
                     found[place], rollouts_G = rollouts_G, found[place]
@@ -241,10 +242,8 @@ class Guide:
         """Try one completion with more and more help; the first right one replaces a failed one."""
         for level in range(self._levels(prompts_P)):
             places = self._failing(found, prompts_P, level)
-            asked_P = [self._aided(prompts_P[place], level, moment) for place in places]
-            for place, tried in zip(
-                places, self._draw(asked_P, draw, moment, level, size=1), strict=True
-            ):
+            redrawn = self._draw(prompts_P, places, draw, moment, level, size=1)
+            for place, tried in zip(places, redrawn, strict=True):
                 if self._fails(tried):
                     spent[place] += tried
                     continue
@@ -277,12 +276,25 @@ class Guide:
                 spent[place] += gone
 
     def _draw(
-        self, asked_P: Sequence[Prompt], draw: Draw, moment: Moment, level: int, *, size: int
+        self,
+        prompts_P: Sequence[Prompt],
+        chosen: Sequence[int],
+        draw: Draw,
+        moment: Moment,
+        level: int,
+        *,
+        size: int,
     ) -> list[list[Rollout]]:
-        """Groups of so many completions of prompts with help, judged."""
-        if not asked_P:
+        """Groups of so many completions of the chosen prompts with help, judged."""
+        if not chosen:
             return []
-        completions_PG = draw(asked_P, group_size=size, seed=derive(moment.seed, "help", level))
+        asked_P = [self._aided(prompts_P[index], level, moment) for index in chosen]
+        completions_PG = draw(
+            asked_P,
+            group_size=size,
+            seed=derive(moment.seed, "help", level),
+            places=[moment.places_P[index] for index in chosen],
+        )
         facts_PG = [self._facts(*pair, {}) for pair in zip(asked_P, completions_PG, strict=True)]
         groups = judge(
             self.rubric, asked_P, completions_PG, progress=moment.progress, facts_PG=facts_PG

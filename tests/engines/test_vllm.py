@@ -121,7 +121,8 @@ def test_luck_belongs_to_a_prompts_place(served):
     prompts_P, engine = served.prompts_P, served.engine
     engine.sync()
     together = engine.sample(prompts_P, ROLLOUT, group_size=2, seed=5)
-    apart = engine.sample(prompts_P[1::2], ROLLOUT, group_size=2, seed=5, first=1, every=2)
+    places = range(1, len(prompts_P), 2)
+    apart = engine.sample(prompts_P[1::2], ROLLOUT, group_size=2, seed=5, places=places)
     assert [[c.ids for c in g] for g in apart] == [[c.ids for c in g] for g in together[1::2]]
     other = engine.sample(prompts_P, ROLLOUT, group_size=2, seed=6)
     assert [[c.ids for c in g] for g in other] != [[c.ids for c in g] for g in together]

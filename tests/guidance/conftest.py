@@ -65,7 +65,7 @@ def answering(guided_policy):
             self.asked: list[tuple[str, int]] = []
 
         def __call__(
-            self, prompts_P: Sequence[Prompt], *, group_size: int, seed: int
+            self, prompts_P: Sequence[Prompt], *, group_size: int, seed: int, places: Sequence[int]
         ) -> list[list[Completion]]:
             groups = []
             for prompt in prompts_P:
@@ -86,12 +86,13 @@ def train_groups():
     """Run a draw as the trainer does: ask, sample, look, judge, help."""
 
     def run(
-        guide: Guide, rows: Sequence[Row], draw, *, step: int = 5, seed: int = 3
+        guide: Guide, rows: Sequence[Row], draw, *, step: int = 5, seed: int = 3, places=None
     ) -> list[list[Rollout]]:
-        moment = Moment(step=step, progress=step / 10, seed=seed)
+        places = range(len(rows)) if places is None else places
+        moment = Moment(step=step, progress=step / 10, seed=seed, places_P=places)
         prompts_P = [guide.prompts(row) for row in rows]
         asked_P = guide.ask(prompts_P, moment)
-        completions_PG = draw(asked_P, group_size=guide.own_size, seed=seed)
+        completions_PG = draw(asked_P, group_size=guide.own_size, seed=seed, places=places)
         looked = guide.look(asked_P, completions_PG, draw, moment)
         groups = judge(
             guide.rubric,

@@ -31,9 +31,9 @@ def test_order_is_rewarded_where_shuffled_frames_do_worse(
     limits = [3]
     draw = answering(answer)
 
-    def drawing(prompts_P, *, group_size, seed):
+    def drawing(prompts_P, *, group_size, seed, places):
         limits.append(3 if group_size == 8 else shuffled_right)
-        return draw(prompts_P, group_size=group_size, seed=seed)
+        return draw(prompts_P, group_size=group_size, seed=seed, places=places)
 
     guide = make_guide([row], rewards={"terms": CONTRAST}, contrast={}, rollout={"group_size": 8})
     [group] = train_groups(guide, [row], drawing)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
+from mmrl.engines.hf import sample
 from mmrl.errors import DataError
 from mmrl.guidance.build import check_help
 from mmrl.guidance.metrics import describe_help
@@ -35,6 +38,29 @@ def test_a_group_with_one_right_completion_gets_no_hint(make_guide, answering, t
     assert scores(group) == [0, 0, 1, 0]
     assert [(r.aid, r.spent) for r in group] == [(None, False)] * 4
     assert len(draw.asked) == 1
+
+
+@pytest.mark.parametrize("kind", ["ghpo", "prefix", "scaf_grpo"])
+def test_what_is_drawn_again_for_a_row_depends_on_its_place_and_not_on_who_draws(
+    make_guide, guided_policy, train_groups, ask, kind
+):
+    """So several processes draw what one would have drawn."""
+    rows = [
+        ask(f"what is {name}?", row_id=name, response=SOLUTION, extra={"hints": HINTS})
+        for name in ("a", "b", "c")
+    ]
+    guide = make_guide(rows, guidance={"kind": kind}, rollout={"max_new_tokens": 5})
+    draw = partial(sample, guided_policy, config=guide.stage.rollout)
+    together = train_groups(guide, rows, draw)
+    apart = train_groups(guide, rows[1:], draw, places=[1, 2])
+    last = train_groups(guide, rows[2:], draw, places=[2])
+
+    def drawn(groups):
+        return [[(r.aid, r.level, r.completion.ids) for r in group] for group in groups]
+
+    assert drawn(apart) == drawn(together)[1:]
+    assert drawn(last) == drawn(together)[2:]
+    assert all(any(r.aid for r in group) for group in together)
 
 
 def test_ghpo_shows_more_of_the_solution_until_one_is_right(
