@@ -110,13 +110,16 @@ def _accuracy(rollout: Rollout) -> float | None:
 
 def as_record(rollout: Rollout) -> dict[str, Any]:
     """The rollout as a line of rollouts.jsonl; media appear as references, not as pixels."""
-    row, verdict, completion = rollout.prompt.row, rollout.verdict, rollout.completion
+    prompt, verdict, completion = rollout.prompt, rollout.verdict, rollout.completion
+    row = prompt.row
     return {
         "row": row.id,
         "source": row.source,
         "media": [_reference(medium) for medium in row.media],
-        "media_key": rollout.prompt.media_key,
+        "media_key": prompt.media_key,
         "prompt": _text(row),
+        **({"hint": prompt.hint} if prompt.hint else {}),
+        **({"opening": prompt.opening} if prompt.opening else {}),
         "answer": row.answer,
         "completion": completion.text,
         "length": len(completion.ids),

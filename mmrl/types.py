@@ -100,6 +100,8 @@ class Prompt:
     opening: str = ""
     """What the answer begins with: the last of `ids`, and verifiers see it before the
     completion."""
+    hint: str = ""
+    """What was added to the row's question to help."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

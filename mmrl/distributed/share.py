@@ -26,8 +26,7 @@ def share_groups(
     """
     if ranks.count == 1:
         return [list(group) for group in groups]
-    texts = [[_as_json(rollout) for rollout in group] for group in groups]
-    found = ranks.merge(texts, "rollouts: gathering")
+    found = ranks.merge([_as_json(group) for group in groups], "rollouts: gathering")
     own = iter(groups)
     return [
         list(next(own)) if place % ranks.count == ranks.rank else _elsewhere(found[place], row)
@@ -35,11 +34,27 @@ def share_groups(
     ]
 
 
-def _as_json(rollout: Rollout) -> dict[str, Any]:
+def _as_json(group: Sequence[Rollout]) -> dict[str, Any]:
+    """A group: its prompts, which differ where only some completions had help, and what was
+    answered to which of them.
+    """
+    prompts = {id(rollout.prompt): rollout.prompt for rollout in group}
+    places = {key: place for place, key in enumerate(prompts)}
+    return {
+        "prompts": [
+            {"media_key": prompt.media_key, "opening": prompt.opening, "hint": prompt.hint}
+            for prompt in prompts.values()
+        ],
+        "rollouts": [
+            {"prompt": places[id(rollout.prompt)], **_rollout_as_json(rollout)} for rollout in group
+        ],
+    }
+
+
+def _rollout_as_json(rollout: Rollout) -> dict[str, Any]:
     completion, verdict = rollout.completion, rollout.verdict
     return {
         "ids": completion.ids,
-        "logprobs": completion.logprobs,
         "text": completion.text,
         "stop": completion.stop,
         "score": verdict.score,
@@ -51,32 +66,36 @@ def _as_json(rollout: Rollout) -> dict[str, Any]:
         "level": rollout.level,
         "spent": rollout.spent,
         "facts": dict(rollout.facts),
-        "media_key": rollout.prompt.media_key,
     }
 
 
-def prompt_elsewhere(row: Row, media_key: str = "") -> Prompt:
+def prompt_elsewhere(row: Row, *, media_key: str = "", opening: str = "", hint: str = "") -> Prompt:
     """A prompt that another process holds: it has no tokens here."""
     import torch
 
-    nowhere = torch.zeros((1, 0), dtype=torch.long)
-    return Prompt(row=row, ids=(), media={}, positions_RT=nowhere, media_key=media_key)
+    return Prompt(
+        row=row,
+        ids=(),
+        media={},
+        positions_RT=torch.zeros((1, 0), dtype=torch.long),
+        media_key=media_key,
+        opening=opening,
+        hint=hint,
+    )
 
 
-def _elsewhere(group: Sequence[Mapping[str, Any]], row: Row) -> list[Rollout]:
+def _elsewhere(group: Mapping[str, Any], row: Row) -> list[Rollout]:
     """The rollouts of a row that another process has sampled."""
-    prompt = prompt_elsewhere(row, group[0]["media_key"])
-    return [_rollout(values, prompt) for values in group]
+    prompts = [prompt_elsewhere(row, **values) for values in group["prompts"]]
+    return [_rollout(values, prompts[values["prompt"]]) for values in group["rollouts"]]
 
 
 def _rollout(values: Mapping[str, Any], prompt: Prompt) -> Rollout:
     return Rollout(
         prompt=prompt,
+        # the log-probs are needed where it is trained on, and nowhere else
         completion=Completion(
-            ids=tuple(values["ids"]),
-            logprobs=tuple(values["logprobs"]),
-            text=values["text"],
-            stop=values["stop"],
+            ids=tuple(values["ids"]), logprobs=(), text=values["text"], stop=values["stop"]
         ),
         verdict=Verdict(
             score=values["score"],

@@ -32,10 +32,10 @@ def with_hint(prompts: Prompts, prompt: Prompt, hint: str) -> Prompt:
         policy.processor.tokenizer, prompt.ids, prompts.text(row), prompts.text(hinted)
     )
     if ids is None:
-        return dataclasses.replace(prompts.build(hinted), row=row)
+        return dataclasses.replace(prompts.build(hinted), row=row, hint=hint)
     ids_1T = torch.tensor([ids])
     positions_R1T = policy.family.positions(policy.model, ids_1T, prompt.media)
-    return dataclasses.replace(prompt, ids=ids, positions_RT=positions_R1T[:, 0])
+    return dataclasses.replace(prompt, ids=ids, positions_RT=positions_R1T[:, 0], hint=hint)
 
 
 def _retokenized(
