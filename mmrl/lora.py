@@ -54,7 +54,7 @@ def check_lora(config: LoraConfig, device: str) -> None:
     if find_spec("bitsandbytes") is None:
         raise ConfigError(
             "model.lora.quantize: nf4 needs bitsandbytes, which is not installed; "
-            "pip install bitsandbytes, or use quantize=none"
+            "pip install 'mmrl-toolkit[bitsandbytes]', or use quantize=none"
         )
     if device == "cpu" or not torch.cuda.is_available():
         raise ConfigError(

@@ -18,6 +18,7 @@ from mmrl.loss import Denominators, LossConstants, policy_loss
 from mmrl.model import Policy, trainable_parameters
 from mmrl.objectives.entropy import high_entropy_threshold
 from mmrl.objectives.importance import importance_weights, sampling_gaps
+from mmrl.optimizers import make_optimizer
 from mmrl.policy import completion_logprobs, completion_scores
 from mmrl.scoring import (
     Scoring,
@@ -36,15 +37,11 @@ class Optimizer:
 
     config: OptimConfig
     policy: Policy
-    adamw: torch.optim.AdamW = field(init=False)
+    adamw: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.adamw = torch.optim.AdamW(
-            list(trainable_parameters(self.policy.model).values()),
-            lr=self.config.lr,
-            betas=self.config.betas,
-            weight_decay=self.config.weight_decay,
-        )
+        parameters = trainable_parameters(self.policy.model).values()
+        self.adamw = make_optimizer(self.config, parameters)
         self.policy.strategy.attach(self.policy.model, self.adamw, grad_clip=self.config.grad_clip)
 
     def step(self, step: int) -> dict[str, float]:

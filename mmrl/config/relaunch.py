@@ -14,7 +14,7 @@ from mmrl.config.files import COMMAND_LINE, choice_layers
 from mmrl.config.keys import annotation_at
 from mmrl.config.launch import LaunchConfig
 from mmrl.config.overrides import Override
-from mmrl.config.schema import Run
+from mmrl.config.schema import Run, check_optimizer_kinds
 from mmrl.errors import ConfigError
 
 GROUP = "launch"
@@ -41,4 +41,8 @@ def relaunched(run: Run, overrides: Sequence[Override], project: Path) -> Run:
     if launch is None or mistakes:
         named = lines(mistakes, lambda path: ".".join((GROUP, *path)), lambda _: COMMAND_LINE)
         raise ConfigError("\n".join(named))
+    try:
+        check_optimizer_kinds(run.stages, launch)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
     return run.model_copy(update={"launch": launch})

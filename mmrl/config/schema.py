@@ -7,6 +7,7 @@ The text under a field is its documentation: `mmrl config keys` prints it.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -204,6 +205,11 @@ class OptimConfig(Section):
 
     steps: int = Field(ge=1)
     """Training steps of the stage; one step is one rollout batch (grpo) or one batch (sft)."""
+    kind: Literal["adamw", "adamw_fused", "adamw_8bit", "paged_adamw_8bit"] = "adamw"
+    """`adamw_fused`: the same in one kernel, without temporaries as large as the gradient.
+    `adamw_8bit`: a quarter of the memory for the moments (arXiv 2110.02861), by bitsandbytes.
+    `paged_adamw_8bit`: and moments move to the host when a GPU's memory runs out. All but `adamw`
+    go with one process or `launch.strategy: ddp`."""
     lr: float = Field(default=1e-6, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = Field(default=0, ge=0)
@@ -377,3 +383,23 @@ class Run(Section):
                 )
         check_order(self.stages)
         return self
+
+    @model_validator(mode="after")
+    def _optimizers(self) -> Run:
+        check_optimizer_kinds(self.stages, self.launch)
+        return self
+
+
+def check_optimizer_kinds(stages: Mapping[str, AnyStage], launch: LaunchConfig) -> None:
+    """Refuse optimizers whose moments the launch would share out.
+
+    Raises:
+        ValueError: a stage has one.
+    """
+    for name, stage in stages.items():
+        kind = "adamw" if isinstance(stage, SelectStage) else stage.optim.kind
+        if kind != "adamw" and launch.strategy not in ("single", "ddp"):
+            raise ValueError(
+                f"stages.{name}.optim.kind: {kind} keeps moments whole, which "
+                f"launch.strategy {launch.strategy} shares out; use ddp, or adamw"
+            )

@@ -37,6 +37,7 @@ from mmrl.guidance.build import build_guide, check_help, words_of
 from mmrl.model import Policy, load_policy
 from mmrl.objectives.mixed import build_weight
 from mmrl.objectives.reference import load_reference
+from mmrl.optimizers import check_optimizers
 from mmrl.prompt import Prompts, check_row
 from mmrl.reporting.report import write_report
 from mmrl.rubric import Rubric
@@ -77,6 +78,7 @@ def train(loaded: LoadedRun, screen: Screen | None = None) -> Path:
 def _train_stages(loaded: LoadedRun, screen: Screen, ranks: Ranks) -> Path:
     run = loaded.run
     check_strategy(run)
+    check_optimizers(run)
     folder = ranks.in_turn(lambda: _open_folder(loaded, ranks), "opening the run folder")
     try:
         for warning in folder.warnings:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mmrl.distributed.ranks import ALONE, Ranks
+from mmrl.optimizers import load_state, saved_state
 
 if TYPE_CHECKING:
     from mmrl.distributed.stand_ins import StandIns
@@ -150,7 +151,7 @@ class Replicated:
     def moments(self, model: Any, adamw: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
         """The optimizer's state."""
         return {
-            name: adamw.state[parameter]
+            name: saved_state(adamw.state[parameter])
             for name, parameter in named_trainable(model)
             if parameter in adamw.state
         }
@@ -164,10 +165,7 @@ class Replicated:
         """Put the state back, each tensor where its parameter is."""
         for name, parameter in named_trainable(model):
             if name in saved:
-                adamw.state[parameter] = {
-                    key: value if key == "step" else value.to(parameter.device)
-                    for key, value in saved[name].items()
-                }
+                load_state(adamw, parameter, saved[name], name=name)
 
     def close(self) -> None:
         """There is nothing to let go of."""
