@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -27,6 +27,13 @@ from mmrl.config.guidance import (
 from mmrl.config.launch import LaunchConfig
 from mmrl.config.lora import Freeze, LoraConfig
 from mmrl.config.rewards import RewardsConfig
+from mmrl.config.rollout import (
+    AnswerConfig,
+    RolloutConfig,
+    TrainingRolloutConfig,
+    check_ahead,
+    with_importance,
+)
 from mmrl.config.rows import DataConfig
 from mmrl.config.rows import DataSource as DataSource
 from mmrl.config.sampling import (
@@ -46,8 +53,6 @@ from mmrl.config.sampling import (
 )
 from mmrl.config.section import Section
 from mmrl.config.stage_order import check_order
-from mmrl.config.vllm import VllmConfig
-from mmrl.schedule import Schedule
 
 FamilyName = Literal[
     "qwen2_5_omni",
@@ -157,49 +162,6 @@ class MediaConfig(Section):
         return self
 
 
-class AnswerConfig(Section):
-    """How long and how many completions are; all that greedy answers to held-out rows need."""
-
-    engine: Literal["hf", "vllm"] = "hf"
-    """What samples: the training model itself, or vLLM with its weights (docs/vllm.md)."""
-    vllm: VllmConfig | None = None
-    """Only with `engine: vllm`; without it, vLLM runs in the training process."""
-    max_batch: int = Field(default=512, ge=1)
-    """Most completions decoded together; smaller saves memory for the key-value cache. Groups are
-    not split, so one group is the least."""
-    max_new_tokens: int = Field(default=256, ge=1)
-
-    @model_validator(mode="after")
-    def _engine(self) -> AnswerConfig:
-        if self.vllm is not None and self.engine != "vllm":
-            raise ValueError(f"the keys of vllm do nothing with engine {self.engine}")
-        return self
-
-
-class RolloutConfig(AnswerConfig):
-    """How completions are sampled."""
-
-    prompts_per_step: int = Field(default=8, ge=1)
-    group_size: int = Field(default=8, ge=2)
-    """Completions per prompt; one completion has no siblings to be compared with."""
-    temperature: float = Field(default=1.0, gt=0)
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    top_k: int | None = Field(default=None, ge=1)
-    budget: Schedule | None = None
-    """Tokens that a completion may have, by the share of the stage that is done, such as
-    {0: 4096, 0.5: 8192}; at most max_new_tokens, which it is unless given."""
-
-    @model_validator(mode="after")
-    def _budget(self) -> RolloutConfig:
-        for value in self.budget.values if self.budget else ():
-            if value % 1 or not 1 <= value <= self.max_new_tokens:
-                raise ValueError(
-                    f"budget: a number of tokens from 1 to max_new_tokens ({self.max_new_tokens}), "
-                    f"got {value:g}"
-                )
-        return self
-
-
 class OptimConfig(Section):
     """The optimizer (AdamW) and its schedule."""
 
@@ -282,7 +244,7 @@ class GrpoStage(Stage):
     """Reinforcement learning with verifiable rewards."""
 
     kind: Literal["grpo"]
-    rollout: RolloutConfig = RolloutConfig()
+    rollout: TrainingRolloutConfig = TrainingRolloutConfig()
     optim: OptimConfig
     algo: AlgoConfig = AlgoConfig()
     rewards: RewardsConfig = RewardsConfig()
@@ -300,6 +262,11 @@ class GrpoStage(Stage):
         """Training steps at most."""
         return self.optim.steps
 
+    @model_validator(mode="before")
+    @classmethod
+    def _corrected(cls, values: Any) -> Any:
+        return with_importance(values)
+
     @model_validator(mode="after")
     def _accuracy(self) -> GrpoStage:
         sections = (self.sampling, self.filter, self.weight)
@@ -316,6 +283,12 @@ class GrpoStage(Stage):
         check_objective(self.algo, terms=self.rewards.terms, heldout=self.data.heldout)
         parts = {"algo": self.algo, "rollout": self.rollout, "rewards": self.rewards}
         check_guidance(self.guidance, self.thinking, contrast=self.contrast, **parts)
+        check_ahead(
+            self.rollout,
+            algo=self.algo,
+            guidance=self.guidance,
+            checkpoint_every=self.checkpoint.every,
+        )
         return self
 
     @model_validator(mode="after")
