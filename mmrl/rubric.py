@@ -71,6 +71,12 @@ class Rubric:
                     by_term[key] = verdict
         return [self._scored(*pair) for pair in zip(samples_PG, judged, strict=True)]
 
+    def cancel(self) -> None:
+        """End what another thread has judged here, now and for good: its call raises
+        CancelledError.
+        """
+        self._panel.cancel()
+
     def close(self) -> None:
         """End the worker processes, if there are any."""
         self._panel.close()

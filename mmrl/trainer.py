@@ -13,8 +13,10 @@ from functools import partial
 
 import torch
 
+from mmrl.ahead import Background, Begun, begin_draw, finish_draw, leads_on, sampling_seed
 from mmrl.checkpoint import RunState, save_checkpoint
-from mmrl.config.schema import GrpoStage, RolloutConfig, SftStage, Sharing
+from mmrl.clock import Clock
+from mmrl.config.schema import GrpoStage, SftStage, Sharing
 from mmrl.curriculum.contract import Sampler
 from mmrl.curriculum.draws import Draws
 from mmrl.curriculum.stopping import StopRules
@@ -24,8 +26,7 @@ from mmrl.distributed.timing import share_seconds
 from mmrl.engines.engine import RolloutEngine
 from mmrl.evals.in_training import run_benchmarks
 from mmrl.evaluate import Evaluation, evaluate
-from mmrl.guidance.facts import Draw
-from mmrl.guidance.guide import Guide, Moment
+from mmrl.guidance.guide import Guide
 from mmrl.guidance.metrics import describe_help
 from mmrl.guidance.modes import shape_modes, with_empty_thought
 from mmrl.metrics import check_judged, describe
@@ -35,7 +36,7 @@ from mmrl.objectives.imitation import ImitationWeight
 from mmrl.objectives.mixed import backward_mixed, response_ids
 from mmrl.objectives.reference import reset_reference
 from mmrl.prompt import Prompts
-from mmrl.rollout import as_record, fill_advantages, judge
+from mmrl.rollout import as_record, fill_advantages
 from mmrl.rubric import Rubric
 from mmrl.run_folder import RunFolder
 from mmrl.screen import Bar, Screen
@@ -87,7 +88,9 @@ class StageRun:
     unjudged: int = 0
     stopped: str = ""
     """The rule that ended the stage before its last step; empty while none did."""
-    clock: Clock = field(default_factory=lambda: Clock())
+    ahead: Begun | None = None
+    """The first draw of the next step, where it has begun."""
+    clock: Clock = field(default_factory=Clock)
 
     @property
     def ranks(self) -> Ranks:
@@ -109,49 +112,38 @@ def train_grpo(run: StageRun, stage: GrpoStage, guide: Guide) -> None:
     """Train until the stage's last step."""
     scoring = guide.scoring
     run.engine.sync()
-    with run.screen.bar(run.name, stage.optim.steps, done=run.step) as bar:
+    with (
+        Background(run.rubric) as background,
+        run.screen.bar(run.name, stage.optim.steps, done=run.step) as bar,
+    ):
+        begin = partial(begin_draw, run, stage, guide, background)
         while not run.over:
-            seed = begin_step(run)
-            draw = drawing(run, stage.rollout)
+            begin_step(run)
+            begun, run.ahead = run.ahead, None
+            moved = steps_behind(stage, begun)
             draws = Draws(config=stage.filter, wanted=stage.rollout.prompts_per_step)
             while draws.missing:
-                places = run.sampler.take(draws.missing, run.progress)
-                rows_P = [run.rows[place] for place in places]
-                moment = Moment(
+                begun = begun or begin(
+                    count=draws.missing,
                     step=run.step,
-                    progress=run.progress,
-                    seed=draws.seed(seed),
-                    places_P=run.ranks.own(range(len(rows_P))),
+                    seed=draws.seed(sampling_seed(run, run.step)),
                 )
-                with run.policy.whole():
-                    prompts_P = [run.prompts(row) for row in run.ranks.own(rows_P)]
-                    run.clock.lap("prompts_s")
-                    asked_P = guide.ask(prompts_P, moment)
-                    completions_PG = draw(
-                        asked_P,
-                        group_size=guide.own_size,
-                        seed=moment.seed,
-                        places=moment.places_P,
-                    )
-                    looked = guide.look(asked_P, completions_PG, draw, moment)
-                run.clock.lap("sample_s")
-                groups = judge(
-                    run.rubric,
-                    asked_P,
-                    looked.completions_PG,
-                    progress=run.progress,
-                    facts_PG=looked.facts_PG,
-                )
-                with run.policy.whole():
-                    groups = guide.help(prompts_P, groups, looked, draw, moment)
-                run.clock.lap("judge_s")
-                draws.add(places, share_groups(run.ranks, groups, rows_P))
+                groups = finish_draw(run, stage, guide, begun)
+                draws.add(begun.places, share_groups(run.ranks, groups, begun.rows_P))
                 run.clock.lap("share_s")
+                begun = None
             rollouts_PG = draws.batch_PG
-            moved = shape_modes(rollouts_PG, stage.thinking)
+            moved |= shape_modes(rollouts_PG, stage.thinking)
             fill_advantages(rollouts_PG, stage.algo)
             moved |= draws.weigh(stage.weight)
             moved |= modulate_advantages(run.policy, rollouts_PG, stage.algo.empg, scoring)
+            run.clock.lap("update_s")
+            if leads_on(run, stage):
+                run.ahead = begin(
+                    count=stage.rollout.prompts_per_step,
+                    step=run.step + 1,
+                    seed=sampling_seed(run, run.step + 1),
+                )
             steps = []
             for minibatch in minibatches(
                 run.policy, run.reference, rollouts_PG, stage.algo, scoring
@@ -168,12 +160,12 @@ def train_grpo(run: StageRun, stage: GrpoStage, guide: Guide) -> None:
                 steps.append(losses | run.optimizer.step(run.step))
             move_reference(run, stage)
             run.clock.lap("update_s")
-            run.engine.sync()
-            run.clock.lap("sync_s")
+            sync_engine(run)
             run.sampler.observe(draws.results())
             guide.observe(draws.everything_PG, step=run.step + 1)
             keep_count(run, stage, draws.rollouts)
             moved |= describe_help(draws.everything_PG, stage.guidance)
+            run.clock.note("judge_busy_s", background.judged_s())
             end_step(run, describe(draws.drawn_PG) | moved | mean_metrics(steps), bar)
 
 
@@ -212,21 +204,28 @@ def train_sft(run: StageRun, stage: SftStage) -> None:
             end_step(run, metrics, bar)
 
 
-def begin_step(run: StageRun) -> int:
-    """Start the clock and fix all randomness of the step; return the step's sampling seed."""
+def begin_step(run: StageRun) -> None:
+    """Start the clock and fix all randomness of the step, but for that of its samples."""
     run.ranks.begin(f"stage {run.name}, step {run.step + 1}")
-    run.clock = Clock()
+    run.clock = Clock(ranks=run.ranks)
     run.prompts.begin_step()
     torch.manual_seed(derive(run.seed, run.name, run.step, "step"))
-    return derive(run.seed, run.name, run.step, "sample")
 
 
-def drawing(run: StageRun, rollout: RolloutConfig) -> Draw:
-    """How completions are sampled in the current step."""
-    if rollout.budget is not None:
-        budget = int(rollout.budget.at(run.progress))
-        rollout = rollout.model_copy(update={"max_new_tokens": budget})
-    return partial(run.engine.sample, config=rollout)
+def steps_behind(stage: GrpoStage, begun: Begun | None) -> dict[str, float]:
+    """What the metrics say of the step's first draw, where it may have begun a step ahead."""
+    if not stage.rollout.async_steps:
+        return {}
+    return {"policy/steps_behind": 0.0 if begun is None else 1.0}
+
+
+def sync_engine(run: StageRun) -> None:
+    """Give the engine the new weights, once what began with the old ones is sampled."""
+    if run.ahead is not None:
+        run.ahead.wait_until_sampled()
+        run.clock.lap("sample_s")
+    run.engine.sync()
+    run.clock.lap("sync_s")
 
 
 def validation_prompts(run: StageRun, stage: GrpoStage) -> list[Prompt]:
@@ -268,7 +267,7 @@ def end_step(run: StageRun, metrics: Mapping[str, float], bar: Bar) -> None:
     seconds = share_seconds(run.ranks, run.clock.seconds())
     metrics = {**metrics, **run.prompts.end_step(run.ranks), **run.sampler.metrics()}
     run.stopped = run.stop.observe(metrics, run.tokens)
-    if not run.stopped and run.sampler.exhausted():
+    if not run.stopped and run.ahead is None and run.sampler.exhausted():
         run.stopped = "rows"
     ended = {f"stop/{run.stopped}": 1.0} if run.stopped else {}
     log(run, {**metrics, **ended, "tokens": run.tokens})
@@ -370,22 +369,3 @@ def save(run: StageRun, *, finished: bool) -> None:
         keep=run.stage.checkpoint.keep,
         reference=run.reference if resets else None,
     )
-
-
-@dataclass(slots=True)
-class Clock:
-    """Seconds of the phases of a step."""
-
-    _began: float = field(default_factory=time.perf_counter)
-    _last: float = field(default_factory=time.perf_counter)
-    _laps: dict[str, float] = field(default_factory=dict)
-
-    def lap(self, name: str) -> None:
-        """Book the time since the last lap under a name."""
-        now = time.perf_counter()
-        self._laps[name] = self._laps.get(name, 0.0) + now - self._last
-        self._last = now
-
-    def seconds(self) -> dict[str, float]:
-        """All laps, and `step_s` from the start until now."""
-        return self._laps | {"step_s": time.perf_counter() - self._began}

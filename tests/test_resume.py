@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import mmrl.ahead
 import mmrl.checkpoint
 import mmrl.curriculum.runner
 import mmrl.trainer
@@ -160,8 +161,8 @@ WRITING = {
     "the final one, named": (mmrl.checkpoint, "_prune", 1, "after"),
 }
 WARM = {
-    "before the first rollouts": (mmrl.trainer, "drawing", 1, "before"),
-    "with rollouts sampled": (mmrl.trainer, "judge", 2, "before"),
+    "before the first rollouts": (mmrl.ahead, "drawing", 1, "before"),
+    "with rollouts sampled": (mmrl.ahead, "judge", 2, "before"),
     "with weights changed and nothing logged": (mmrl.trainer, "mean_metrics", 2, "before"),
     "with rollouts logged and no metrics": (mmrl.trainer, "end_step", 1, "before"),
     "after a step without a checkpoint": (mmrl.trainer, "end_step", 3, "after"),

@@ -57,7 +57,9 @@ class Sampler(Protocol):
         ...
 
     def observe(self, results: Sequence[GroupResult]) -> None:
-        """Hear how the rows that were taken since the last call did, those of all processes."""
+        """Hear how rows that were taken did, those of all processes, in the order in which they were
+        taken; where completions are sampled a step ahead, the next ones are taken before.
+        """
         ...
 
     def exhausted(self) -> bool:

@@ -9,6 +9,7 @@ of `lr` takes away that share of its error, whatever the size of the states.
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from math import fsum
 from statistics import fmean
@@ -50,7 +51,8 @@ class ValueSampler:
         self._visits = RowSampler(count, seed)
         self._weights_D: list[float] = []
         self._bias = target
-        self._seen: dict[int, list[float]] = {}
+        self._seen: defaultdict[int, deque[list[float]]] = defaultdict(deque)
+        """By place, for each time that it was taken and not heard of yet."""
         self._error, self._predicted = 0.0, target
 
     def take(self, count: int, progress: float = 0.0) -> list[int]:
@@ -64,16 +66,17 @@ class ValueSampler:
         values = [self._value(features_D) for features_D in features_PD]
         chosen = sorted(nearest(values, self._target, count))
         self._predicted = fmean(values[index] for index in chosen)
-        self._seen |= {places[index]: features_PD[index] for index in chosen}
+        for index in chosen:
+            self._seen[places[index]].append(features_PD[index])
         return [places[index] for index in chosen]
 
     def observe(self, results: Sequence[GroupResult]) -> None:
         """Correct the head by what the rows scored, and forget their states."""
         errors = []
         for result in results:
+            features_D = self._seen[result.place].popleft()
             if result.score is None:
                 continue
-            features_D = self._seen[result.place]
             self._weights_D = self._weights_D or [0.0] * len(features_D)
             error = result.score - self._value(features_D)
             errors.append(error * error)
@@ -84,7 +87,6 @@ class ValueSampler:
                 for weight, value in zip(self._weights_D, features_D, strict=True)
             ]
         self._error = fmean(errors) if errors else self._error
-        self._seen = {}
 
     def exhausted(self) -> bool:
         """Return False: another epoch of candidates always follows."""
@@ -115,7 +117,7 @@ class ValueSampler:
         self._visits.load_state_dict(state["visits"])
         self._weights_D, self._bias = [*state["weights"]], state["bias"]
         self._error, self._predicted = state["error"], state["predicted"]
-        self._seen = {}
+        self._seen.clear()
 
     def _value(self, features_D: Sequence[float]) -> float:
         pairs = zip(self._weights_D, features_D, strict=bool(self._weights_D))

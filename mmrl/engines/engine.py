@@ -18,6 +18,11 @@ class RolloutEngine(AbstractContextManager["RolloutEngine"], Protocol):
     leaving.
     """
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is not in this process, which can do other work while it samples."""
+        ...
+
     def sample(
         self,
         prompts_P: Sequence[Prompt],

@@ -6,7 +6,7 @@ they are decoded together until all have ended.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ class HfEngine:
     """The training model as an engine: its weights are those of training anyway."""
 
     policy: Policy
+    elsewhere: bool = field(default=False, init=False)
 
     def sample(
         self,

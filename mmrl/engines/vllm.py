@@ -61,6 +61,7 @@ class VllmEngine:
     policy: Policy
     config: VllmConfig
     max_batch: int
+    elsewhere: bool = field(default=False, init=False)
     _llm: Any = field(init=False)
     _folder: tempfile.TemporaryDirectory[str] = field(init=False)
 

@@ -39,6 +39,7 @@ class VllmServer:
 
     policy: Policy
     config: VllmConfig
+    elsewhere: bool = field(default=True, init=False)
     _client: httpx.Client = field(init=False)
     _folder: tempfile.TemporaryDirectory[str] = field(init=False)
     _processor: Any = field(init=False)

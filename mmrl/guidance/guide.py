@@ -98,6 +98,16 @@ class Guide:
         traces = guidance.count if isinstance(guidance, LuffyGuidance) else 0
         return self.stage.rollout.group_size - traces
 
+    @property
+    def looks(self) -> bool:
+        """Whether something is found out between sampling and judging."""
+        return (
+            self.asks_reference
+            or self.monitor is not None
+            or self.stage.contrast is not None
+            or not isinstance(self.stage.guidance, NoGuidance)
+        )
+
     def first_aid(self, moment: Moment) -> Aid | None:
         """What every group is given at once."""
         guidance = self.stage.guidance

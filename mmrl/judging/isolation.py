@@ -21,6 +21,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -70,6 +71,7 @@ class Pool:
         self._memory_mb = memory_mb
         self._processes = processes or _share_of_cores()
         self._names: set[str] = set()
+        self._cancelled = False
         self._reset()
 
     def add(self, name: str) -> None:
@@ -81,6 +83,7 @@ class Pool:
 
         Raises:
             RewardError: a worker cannot be started.
+            CancelledError: the pool was cancelled, from another thread.
         """
         if self._pid != os.getpid():
             self._reset()
@@ -90,6 +93,14 @@ class Pool:
             except BaseException:
                 self._kill_all()
                 raise
+
+    def cancel(self) -> None:
+        """End what another thread has judged here, now and for good: its call raises."""
+        self._cancelled = True
+        if self._pid == os.getpid():
+            # the other thread reaps them
+            for worker in [*self._workers]:
+                _signal(worker)
 
     def close(self) -> None:
         """End all workers."""
@@ -113,6 +124,8 @@ class Pool:
         done: list[list[Verdict] | None] = [None] * len(jobs)
         waiting = deque(range(len(jobs)))
         while waiting or any(worker.job is not None for worker in self._workers):
+            if self._cancelled:
+                raise CancelledError
             self._give(jobs, waiting, done)
             for worker in self._ready():
                 index = worker.job
@@ -298,15 +311,19 @@ def _cause(code: int | None) -> str:
 
 def _kill(worker: _Worker) -> int | None:
     """Kill a worker and what it started; return how it ended."""
+    _signal(worker)
     process = worker.process
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
     code = process.wait()
     for pipe in (process.stdin, process.stdout, worker.life):
         if pipe is not None:
             with contextlib.suppress(OSError):
                 pipe.close()
     return code
+
+
+def _signal(worker: _Worker) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(worker.process.pid, signal.SIGKILL)
 
 
 def _end(workers: list[_Worker], pid: int) -> None:

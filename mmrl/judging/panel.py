@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from typing import Any
 
 from mmrl.judging.isolation import Job, Pool
@@ -26,6 +26,7 @@ class Panel:
         """
         self._pool = Pool(timeout_s=timeout_s, memory_mb=memory_mb)
         self._judges: dict[str, JudgeGroups] = {}
+        self._cancelled = False
 
     def add(self, term: VerifierTerm) -> JudgeGroups:
         """Build the judge of a verifier and its parameters, once.
@@ -42,6 +43,13 @@ class Panel:
         """Return a verdict for every sample of every group, in the same order."""
         return self.add(term)(groups)
 
+    def cancel(self) -> None:
+        """End what another thread has judged here, now and for good: its call raises
+        CancelledError.
+        """
+        self._cancelled = True
+        self._pool.cancel()
+
     def close(self) -> None:
         """End the worker processes, if there are any."""
         self._pool.close()
@@ -55,10 +63,18 @@ class Panel:
         if found.group:
             together = build_group_reward(term.name, term.params)
             return lambda groups: [together(group) for group in groups]
-        one = build_verifier(term.name, term.params)
+        one = self._until_cancelled(build_verifier(term.name, term.params))
         if found.threads == 1:
             return lambda groups: [[one(sample) for sample in group] for group in groups]
         return lambda groups: _side_by_side(one, groups, found.threads)
+
+    def _until_cancelled(self, judge: Callable[[Sample], Verdict]) -> Callable[[Sample], Verdict]:
+        def one(sample: Sample) -> Verdict:
+            if self._cancelled:
+                raise CancelledError
+            return judge(sample)
+
+        return one
 
     def _isolated(
         self, term: VerifierTerm, groups: Sequence[Sequence[Sample]], *, together: bool

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+import mmrl.ahead
 import mmrl.curriculum.select
 import mmrl.trainer
 from mmrl.checkpoint import RunState
@@ -226,8 +227,13 @@ def die(patch: pytest.MonkeyPatch, module, name: str, count: int) -> None:
 
 def test_killed_amid_each_stage_it_goes_on_to_the_same_bytes(go, unbroken, tmp_path):
     out = tmp_path / "run"
-    for name, count in (("update_from_responses", 3), ("judge", 9), ("end_step", 5), ("judge", 2)):
-        kill(go, out, "three", mmrl.trainer, name, count)
+    for module, name, count in (
+        (mmrl.trainer, "update_from_responses", 3),
+        (mmrl.ahead, "judge", 9),
+        (mmrl.trainer, "end_step", 5),
+        (mmrl.ahead, "judge", 2),
+    ):
+        kill(go, out, "three", module, name, count)
     go("curriculum=three", "resume=auto", f"out={out}")
     same(unbroken, out)
 
