@@ -57,8 +57,8 @@ class Sampler(Protocol):
         ...
 
     def observe(self, results: Sequence[GroupResult]) -> None:
-        """Hear how rows that were taken did, those of all processes, in the order in which they were
-        taken; where completions are sampled a step ahead, the next ones are taken before.
+        """Hear how rows that were taken did, those of all processes, in their order; where
+        completions are sampled a step ahead, the next rows are taken before.
         """
         ...
 
