@@ -81,10 +81,11 @@ def load_selection(
             f"method: there is no {method!r}{did_you_mean(method, METHODS)}; there are: {there}"
         )
     tree = Tree()
-    for override in overrides:
+    for override in sorted(overrides, key=lambda override: override.path != ("model",)):
         if override.path == ("model",):
             for layer in choice_layers(project, "model", override.text):
-                tree.lay(("policy", "local", *layer.section[1:]), layer.values, layer.label)
+                at = "media" if layer.lowest else "local"
+                tree.lay(("policy", at), layer.values, layer.label)
         else:
             path = (
                 ("policy", "local", *override.path[1:])

@@ -1,4 +1,8 @@
-"""The files of configs/: groups, options and `defaults:` lists, in Hydra's dialect."""
+"""The files of configs/: groups, options and `defaults:` lists, in Hydra's dialect.
+
+A file of configs/model/ may have a section `media:` with what suits the model; it lies below what
+the stage and its user say of their media.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,8 @@ class Layer:
     label: str
     section: tuple[str, ...]
     values: Mapping[str, Any]
+    lowest: bool = False
+    """Lies below all layers that are not."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +76,7 @@ def flatten(
     for other, option in chosen.items():
         if other not in last:
             layers += choice_layers(project, other, option)
-    return layers
+    return sorted(layers, key=lambda layer: not layer.lowest)
 
 
 def choice_layers(project: Path, group: str, option: str) -> list[Layer]:
@@ -97,7 +103,10 @@ class _Reader:
         values = parse_file(path, label)
         body = {key: value for key, value in values.items() if key != "defaults"}
         section = () if group in ENTRIES else (group,)
+        media = body.pop("media", None) if group == "model" else None
         own = [Layer(label=label, section=section, values=body)] if body else []
+        if media is not None:
+            own += [Layer(label=label, section=("media",), values=media, lowest=True)]
         entries = _entries(values.get("defaults") or [], label)
         parts: list[Layer | _Choice] = []
         for entry in entries if "_self_" in entries else [*entries, "_self_"]:

@@ -51,7 +51,7 @@ def _named(name: str | None, keys: Mapping[str, Any], project: Path) -> dict[str
     if name in configs:
         found: dict[str, Any] = {}
         for layer in choice_layers(project, "model", name):
-            found |= layer.values
+            found |= layer.values if layer.section == ("model",) else {}
         return found
     families = get_args(ModelConfig.model_fields["family"].annotation)
     if name in families:

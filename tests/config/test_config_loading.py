@@ -193,3 +193,25 @@ def test_every_key_says_where_it_came_from(load):
     assert origins["stages.sft.optim.lr"] == "configs/stage/toy/base.yaml"
     assert origins["seed"] == "command line"
     assert origins["launch.processes"] == "schema default"
+
+
+def test_what_suits_a_model_lies_below_what_a_stage_says_of_its_media(load, write):
+    write("model/wide.yaml", "{family: qwen3_vl, path: a/b, media: {video_fps: 1.0, cache_mb: 7}}")
+    write("stage/toy/seen.yaml", "{defaults: [sft], media: {video_fps: 4.0, video_max_frames: 9}}")
+
+    loaded = load("stage=toy/seen", "model=wide", "media.video_max_frames=5", "out=x")
+
+    media, origins = loaded.run.stages["seen"].media, loaded.provenance
+    assert (media.video_fps, media.cache_mb, media.video_max_frames) == (4.0, 7, 5)
+    assert origins["stages.seen.media.cache_mb"] == "configs/model/wide.yaml"
+    assert origins["stages.seen.media.video_fps"] == "configs/stage/toy/seen.yaml"
+    assert load("stage=toy/seen", "out=x").run.stages["seen"].media.cache_mb == 512
+    tried = load("stage=toy/seen", "model=wide", "media.cache_mb=9", "out=x").run.stages["seen"]
+    assert tried.media.cache_mb == 9
+
+
+def test_a_misspelt_key_of_a_models_media_is_found_where_it_stands(mistakes, write):
+    write("model/wide.yaml", "{family: qwen3_vl, path: a/b, media: {video_fsp: 1.0}}")
+    assert mistakes("stage=toy/sft", "model=wide", "out=x") == [
+        "media.video_fsp: unknown key; did you mean 'media.video_fps'? (configs/model/wide.yaml)"
+    ]
