@@ -4,6 +4,7 @@ policy's weights after every step.
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from collections.abc import Sequence
@@ -70,7 +71,7 @@ class VllmEngine:
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
         self._folder = tempfile.TemporaryDirectory(prefix="mmrl-vllm-")
         write_model(self.policy, Path(self._folder.name))
-        self._llm = of_vllm("entrypoints.llm").LLM(
+        self._llm = _start(
             model=self._folder.name,
             load_format="dummy",
             dtype=str(self.policy.dtype).removeprefix("torch."),
@@ -206,22 +207,38 @@ def write_model(policy: Policy, folder: Path) -> None:
     _register(config.architectures)
 
 
+def _start(**options: Any) -> Any:
+    """vLLM in this process.
+
+    Raises:
+        ConfigError: it does not start with these options, on this machine.
+    """
+    try:
+        llm = of_vllm("entrypoints.llm").LLM(**options)
+    except (ValueError, AssertionError, RuntimeError) as error:
+        raise ConfigError(
+            f"rollout.vllm: vllm does not start: {_line(error)} (mmrl config keys | grep "
+            "rollout.vllm lists what can be set)"
+        ) from error
+    # At every sync it misses what no checkpoint holds, such as tables of rotary angles.
+    logging.getLogger("vllm.model_executor.model_loader.reload.layerwise").setLevel(logging.ERROR)
+    return llm
+
+
 def _run(engine: Any, inputs: Sequence[Any], parameters: Sequence[Any]) -> list[Any]:
     """What became of each prompt. `LLM.generate` would process media itself."""
-    places: dict[str, int] = {}
+    outputs: dict[str, Any] = {str(place): None for place in range(len(inputs))}
     try:
-        for place, (own, sampling) in enumerate(zip(inputs, parameters, strict=True)):
-            engine.add_request(str(place), own, sampling)
-            places[str(place)] = place
+        for place, own, sampling in zip(outputs, inputs, parameters, strict=True):
+            engine.add_request(place, own, sampling)
+        while engine.has_unfinished_requests():
+            for output in engine.step():
+                if output.finished:
+                    outputs[output.request_id] = output
     except ValueError:
-        engine.abort_request(list(places))
+        engine.abort_request(list(outputs))
         raise
-    outputs: list[Any] = [None] * len(inputs)
-    while engine.has_unfinished_requests():
-        for output in engine.step():
-            if output.finished:
-                outputs[places[output.request_id]] = output
-    return outputs
+    return list(outputs.values())
 
 
 def _register(architectures: Sequence[str]) -> None:
@@ -274,4 +291,7 @@ def _read(policy: Policy, prompt: Prompt, output: Any) -> list[Completion]:
 
 
 def _line(error: BaseException) -> str:
-    return str(error).strip().splitlines()[0]
+    """What an error says, as one line; pydantic's counts the errors in its first line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = lines[1] if len(lines) > 1 and "validation error" in lines[0] else "".join(lines[:1])
+    return said.partition(" [type=")[0].removeprefix("Value error, ") or type(error).__name__

@@ -237,7 +237,9 @@ TINY: Mapping[str, Dimensions] = MappingProxyType(
             vision=replace(_TINY_VISION, depth=3, deepstack=2, positions=64),
         ),
         "qwen2_audio": Dimensions(
-            family="qwen2_audio", text=replace(_TINY_TEXT, tied=False), audio=_TINY_AUDIO
+            family="qwen2_audio",
+            text=replace(_TINY_TEXT, tied=False),
+            audio=replace(_TINY_AUDIO, positions=1500),
         ),
         "smolvlm": Dimensions(
             family="smolvlm", text=replace(_TINY_TEXT, vocabulary=1004), vision=_TINY_TILES

@@ -26,6 +26,8 @@ CHAT_TEMPLATE = (
 )
 AUDIO_SECONDS = 4
 """Longest sound the tiny feature extractor takes; each second costs 25 prompt tokens."""
+WINDOW_SECONDS = 30
+"""What every sound is padded to where the tower takes one length only; vLLM knows no other."""
 
 
 def build_tiny(name: str, *, seed: int) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -175,12 +177,12 @@ def _qwen2_audio(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
             "encoder_layers": 2,
             "encoder_attention_heads": 4,
             "encoder_ffn_dim": 192,
-            "max_source_positions": AUDIO_SECONDS * 50,
+            "max_source_positions": WINDOW_SECONDS * 50,
         },
         audio_token_index=_id(tokenizer, "audio_token"),
     )
     processor = Qwen2AudioProcessor(
-        feature_extractor=WhisperFeatureExtractor(feature_size=64, chunk_length=AUDIO_SECONDS),
+        feature_extractor=WhisperFeatureExtractor(feature_size=64, chunk_length=WINDOW_SECONDS),
         tokenizer=tokenizer,
         chat_template=CHAT_TEMPLATE,
         audio_token=MEDIA_TOKENS["audio_token"],

@@ -20,6 +20,11 @@ MEDIA_TOKENS = {
     "audio_bos_token": "<|audio_bos|>",
     "audio_eos_token": "<|audio_eos|>",
 }
+SAME_TOKENS = {
+    "vision_start_token": MEDIA_TOKENS["vision_bos_token"],
+    "vision_end_token": MEDIA_TOKENS["vision_eos_token"],
+}
+"""By the names under which the processor of Qwen3-VL knows them."""
 PAD, END, START = "<|pad|>", "<|im_end|>", "<|im_start|>"
 TAGS = ("<think>", "</think>", "<answer>", "</answer>")
 
@@ -78,7 +83,7 @@ def load_tokenizer():
         tokenizer_file=str(TOKENIZER_FILE),
         pad_token=PAD,
         eos_token=END,
-        extra_special_tokens=MEDIA_TOKENS,
+        extra_special_tokens=MEDIA_TOKENS | SAME_TOKENS,
         padding_side="left",
     )
 

@@ -13,9 +13,10 @@ import torch
 
 from mmrl.batch import collate
 from mmrl.config.schema import MediaConfig, ModelConfig, RolloutConfig
+from mmrl.config.vllm import VllmConfig
 from mmrl.engines.engine import build_engine
-from mmrl.engines.vllm import check_prompt
-from mmrl.errors import DataError
+from mmrl.engines.vllm import SERVED, check_prompt
+from mmrl.errors import ConfigError, DataError
 from mmrl.lora import is_adapter_weight
 from mmrl.model import load_policy, trainable_parameters
 from mmrl.policy import completion_logprobs
@@ -31,30 +32,23 @@ QUESTIONS = {
     "two_videos": ("video:a.mp4", "video:b.mp4", "first?"),
     "audio": ("audio:a.wav", "high?"),
     "two_audios": ("audio:a.wav", "then", "audio:b.wav", "which is higher?"),
+    "same_image": ("image:a.png", "image:a.png", "same?"),
+    "image_and_video": ("image:a.png", "video:b.mp4", "image:b.png", "?"),
+    "sound_first": ("audio:b.wav", "image:a.png", "audio:a.wav", "video:b.mp4", "?"),
     "mixed": ("image:a.png", "video:b.mp4", "audio:b.wav", "all?"),
 }
-ROLLOUT = RolloutConfig.model_validate(
-    {
-        "engine": "vllm",
-        "vllm": {"kv_cache_mb": 100, "max_model_len": 1024, "enforce_eager": True},
-        "max_new_tokens": 10,
-        "max_batch": 32,
-    }
-)
+VLLM = VllmConfig(kv_cache_mb=100, max_model_len=1024, enforce_eager=True)
+ROLLOUT = RolloutConfig(engine="vllm", vllm=VLLM, max_new_tokens=10, max_batch=32)
 
 
 def _model(family: str, **keys) -> ModelConfig:
     return ModelConfig.model_validate({"family": family, "tiny": family, "device": "cpu", **keys})
 
 
-@pytest.fixture(scope="module", params=["qwen2_5_vl", "qwen2_vl", "qwen3_vl", "qwen2_5_omni"])
+@pytest.fixture(scope="module", params=SERVED)
 def served(request, ask):
     """A tiny policy, prompts of every kind that it takes, and vLLM beside it."""
     policy = load_policy(_model(request.param), seed=0)
-    if request.param == "qwen3_vl":
-        # what stands around the frames of a video is a token in released tokenizers
-        policy.processor.vision_start_token = "<|vision_bos|>"
-        policy.processor.vision_end_token = "<|vision_eos|>"
     make = Prompts(policy=policy, media=MediaConfig(video_fps=4))
     rows = [ask(*parts, row_id=row_id) for row_id, parts in QUESTIONS.items()]
     prompts_P = [make(row) for row in rows if {m.kind for m in row.media} <= policy.family.media]
@@ -62,14 +56,14 @@ def served(request, ask):
         yield SimpleNamespace(policy=policy, prompts_P=prompts_P, engine=engine)
 
 
-def _gap(policy, prompts_P, completions_PG) -> float:
+def _gap(policy, prompts_P, completions_PG, *, temperature: float = 1.0) -> float:
     """The largest difference of a log-prob as sampled and as scored."""
     worst = 0.0
     for prompt, completions_G in zip(prompts_P, completions_PG, strict=True):
         ids = [completion.ids for completion in completions_G]
         batch = collate([prompt] * len(ids), ids, sharing="none", pad_id=policy.pad_id)
         with torch.no_grad():
-            logprobs_BC, _ = completion_logprobs(policy, batch)
+            logprobs_BC, _ = completion_logprobs(policy, batch, temperature=temperature)
         for row_C, completion in zip(logprobs_BC, completions_G, strict=True):
             said = torch.tensor(completion.logprobs)
             worst = max(worst, (row_C[: len(said)] - said).abs().max().item())
@@ -95,6 +89,29 @@ def test_an_adapter_is_merged_for_vllm_and_stays_apart_for_training(ask):
     assert all(torch.equal(own[name], weight) for name, weight in base.items())
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"kv_cache_mb": 1}, "To serve at least one request with the model's max seq len"),
+        ({"max_model_len": 5000}, r"max_model_len \(5000\) is greater than the derived"),
+        ({"tensor_parallel": 2}, "Not enough allowed NUMA nodes|2 local CPUWorkers|world size"),
+    ],
+)
+def test_options_that_vllm_cannot_start_with_are_one_line(options, message):
+    policy = load_policy(_model("qwen2_5_vl"), seed=0)
+    vllm = VLLM.model_copy(update=options)
+    with pytest.raises(ConfigError, match=f"rollout.vllm: vllm does not start: .*({message})") as e:
+        build_engine(policy, ROLLOUT.model_copy(update={"vllm": vllm}))
+    assert "\n" not in str(e.value)
+
+
+@pytest.mark.parametrize("family", ["smolvlm", "llava_onevision"])
+def test_a_family_that_vllm_is_not_given_is_one_line_before_training(family):
+    policy = load_policy(_model(family), seed=0)
+    with pytest.raises(ConfigError, match=r"it samples for qwen2_vl, .*; use rollout\.engine=hf"):
+        build_engine(policy, ROLLOUT)
+
+
 def test_what_it_samples_is_what_training_scores_before_and_after_a_step(served):
     policy, prompts_P, engine = served.policy, served.prompts_P, served.engine
     engine.sync()
@@ -115,6 +132,24 @@ def test_what_it_samples_is_what_training_scores_before_and_after_a_step(served)
     after_PG = engine.sample(prompts_P, ROLLOUT, group_size=3, seed=1)
     assert _gap(policy, prompts_P, after_PG) < 1e-4
     assert after_PG != before_PG
+
+
+@pytest.mark.parametrize("group_size", [1, 8])
+def test_completions_end_with_a_token_that_ends_one_or_are_cut(served, group_size):
+    policy, prompts_P = served.policy, served.prompts_P
+    served.engine.sync()
+    warm = ROLLOUT.model_copy(update={"temperature": 0.7, "max_new_tokens": 200})
+    found = served.engine.sample(prompts_P, warm, group_size=group_size, seed=1)
+    assert [len(group) for group in found] == [group_size] * len(prompts_P)
+    assert _gap(policy, prompts_P, found, temperature=0.7) < 1e-4
+    flat = [completion for group in found for completion in group]
+    assert group_size == 1 or {completion.stop for completion in flat} == {"eos", "length"}
+    for completion in flat:
+        ended = completion.stop == "eos"
+        assert (completion.ids[-1] in policy.end_ids) == ended
+        assert ended or len(completion.ids) == 200
+        said = completion.ids[:-1] if ended else completion.ids
+        assert completion.text == policy.processor.tokenizer.decode(said)
 
 
 def test_luck_belongs_to_a_prompts_place(served):
@@ -176,5 +211,5 @@ def test_another_prompt_than_the_trainers_is_an_error(served):
     with pytest.raises(DataError, match="reads 1 prompt tokens where the trainer has"):
         check_prompt(prompt, [1])
     fewer = dataclasses.replace(served.prompts_P[1], ids=served.prompts_P[1].ids[:3])
-    with pytest.raises(DataError, match="image tokens in the prompt for"):
+    with pytest.raises(DataError, match=r"(image|audio) tokens in the prompt for"):
         served.engine.sample([fewer], ROLLOUT, group_size=1, seed=0)
