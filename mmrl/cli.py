@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import importlib
 import os
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import NoReturn
 
 import click
 
@@ -68,7 +70,20 @@ def cli(ctx: click.Context, project: str | None) -> None:
 
 def main() -> None:
     """Run the command line and exit: 0, 2 after a user's mistake, 130 after Ctrl-C."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if "LOCAL_RANK" in os.environ:
+        _leave(code)
+    sys.exit(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit without taking Python down: where a thread of torch's process group lets go of a tensor
+    meanwhile, the process would be aborted.
+    """
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def run(arguments: Sequence[str]) -> int:

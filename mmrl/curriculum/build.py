@@ -35,6 +35,7 @@ from mmrl.seeds import derive
 from mmrl.types import Row
 
 if TYPE_CHECKING:
+    from mmrl.model import Policy
     from mmrl.prompt import Prompts
 
 
@@ -45,6 +46,7 @@ def build_sampler(
     *,
     seed: int,
     prompts: Prompts | None = None,
+    policy: Policy | None = None,
 ) -> Sampler:
     """Return the sampler of a stage at its start.
 
@@ -53,14 +55,15 @@ def build_sampler(
         mixture: Which source comes next.
         rows: Of the stage, at least one.
         seed: Of all orders and draws.
-        prompts: The prompts of the policy, for samplers that ask it.
+        prompts: The policy's prompts, for samplers that ask it.
+        policy: The policy, with its weights as they are spread over the processes.
 
     Raises:
         DataError: the rows lack what the sampler goes by, or the mixture's weights are not of the
             rows' sources.
     """
     if isinstance(mixture, PooledMixture):
-        return _build_one(sampling, rows, seed=seed, prompts=prompts)
+        return _build_one(sampling, rows, seed=seed, prompts=prompts, policy=policy)
     places: dict[str, list[int]] = {}
     for place, row in enumerate(rows):
         places.setdefault(row.source, []).append(place)
@@ -77,6 +80,7 @@ def build_sampler(
             [rows[place] for place in own],
             seed=derive(seed, "source", source),
             prompts=prompts,
+            policy=policy,
         )
         for source, own in places.items()
     }
@@ -94,7 +98,12 @@ def _bandit(sources: Sequence[str], mixture: BanditMixture) -> BanditWeights:
 
 
 def _build_one(
-    sampling: AnySampling | SftSampling, rows: Sequence[Row], *, seed: int, prompts: Prompts | None
+    sampling: AnySampling | SftSampling,
+    rows: Sequence[Row],
+    *,
+    seed: int,
+    prompts: Prompts | None,
+    policy: Policy | None,
 ) -> Sampler:
     if isinstance(sampling, EasyToHardSampling):
         return easy_to_hard(rows, seed=seed, then_by=sampling.then_by, levels=sampling.levels)
@@ -112,7 +121,7 @@ def _build_one(
     if isinstance(sampling, LimSampling):
         return LimSampler(len(rows), seed, epochs=sampling.epochs, threshold=sampling.threshold)
     if isinstance(sampling, ValueSampling | AngleSampling):
-        return _build_asking(sampling, rows, seed=seed, prompts=prompts)
+        return _build_asking(sampling, rows, seed=seed, prompts=prompts, policy=policy)
     return RowSampler(len(rows), seed=seed)
 
 
@@ -122,9 +131,10 @@ def _build_asking(
     *,
     seed: int,
     prompts: Prompts | None,
+    policy: Policy | None,
 ) -> Sampler:
     """A sampler that asks the policy about prompts."""
-    if prompts is None:
+    if prompts is None or policy is None:
         raise ValueError(f"sampling.kind {sampling.kind} asks the policy, and there is none")
     from mmrl.curriculum.features import angle_signals, value_features
 
@@ -132,7 +142,7 @@ def _build_asking(
         return ValueSampler(
             len(rows),
             seed,
-            partial(value_features, prompts, rows),
+            partial(value_features, policy, prompts, rows),
             target=sampling.target,
             candidates=sampling.candidates,
             lr=sampling.lr,
@@ -140,7 +150,7 @@ def _build_asking(
     return AngleSampler(
         len(rows),
         seed,
-        partial(angle_signals, prompts, rows),
+        partial(angle_signals, policy, prompts, rows),
         width=sampling.width,
         speed=sampling.speed,
         sensitivity=sampling.sensitivity,

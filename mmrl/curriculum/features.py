@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -21,29 +21,45 @@ from mmrl.model import Policy
 from mmrl.prompt import Prompts
 from mmrl.types import Prompt, Row
 
+T = TypeVar("T")
+
 _LAST_MLP = re.compile(r"(?:^|\.)layers\.(\d+)\.mlp\.up_proj$")
 
 
 def value_features(
-    prompts: Prompts, rows: Sequence[Row], places: Sequence[int]
+    policy: Policy, prompts: Prompts, rows: Sequence[Row], places: Sequence[int]
 ) -> list[list[float]]:
     """Return the state [D] after each prompt, divided by its root mean square."""
-    found = []
-    for place in places:
-        state_D = token_states(prompts.policy, prompts(rows[place]), _head(prompts.policy))[-1]
+
+    def measure(place: int) -> list[float]:
+        state_D = token_states(policy, prompts(rows[place]), _head(policy))[-1]
         scale = state_D.square().mean().sqrt().clamp_min(1e-6)
         # times D to the power -1/2: the states have length 1 whatever their size
-        found.append((state_D / scale / len(state_D) ** 0.5).tolist())
-    return found
+        return (state_D / scale / len(state_D) ** 0.5).tolist()
+
+    return _shared_out(policy, measure, places)
 
 
-def angle_signals(prompts: Prompts, rows: Sequence[Row], places: Sequence[int]) -> list[float]:
+def angle_signals(
+    policy: Policy, prompts: Prompts, rows: Sequence[Row], places: Sequence[int]
+) -> list[float]:
     """Return the angle signal of each prompt; no tokens count as shared by all rows."""
-    module = last_mlp(prompts.policy)
-    return [
-        angle_signal(token_states(prompts.policy, prompts(rows[place]), module).numpy()).total
-        for place in places
-    ]
+    module = last_mlp(policy)
+
+    def measure(place: int) -> float:
+        return angle_signal(token_states(policy, prompts(rows[place]), module).numpy()).total
+
+    return _shared_out(policy, measure, places)
+
+
+def _shared_out(policy: Policy, measure: Callable[[int], T], places: Sequence[int]) -> list[T]:
+    """Measure every n-th row, and hear of the others what other processes measured: so all go by
+    the same numbers to the last bit, whatever they run on.
+    """
+    ranks = policy.strategy.ranks
+    with policy.whole():
+        own = [measure(place) for place in ranks.own(places)]
+    return ranks.merge(own, "rows: measuring")
 
 
 def token_states(policy: Policy, prompt: Prompt, module: Any) -> Tensor:

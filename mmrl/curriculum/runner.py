@@ -219,6 +219,7 @@ def _run_stage(
                 rows.train,
                 seed=derive(run.seed, name, "order"),
                 prompts=prompts,
+                policy=policy,
             ),
             stop=StopRules(stage.stop, tokens=tokens),
             imitation=build_weight(stage.algo.imitation) if isinstance(stage, GrpoStage) else None,

@@ -76,7 +76,11 @@ class Moment:
 
 @dataclass(kw_only=True, slots=True)
 class Guide:
-    """The help of a stage, and what it remembers."""
+    """The help of a stage, and what it remembers.
+
+    It is asked while every process holds all weights, and exchanges nothing with the others, who
+    may have more or fewer groups to help: so none waits for another.
+    """
 
     stage: GrpoStage
     prompts: Prompts
@@ -167,8 +171,7 @@ class Guide:
         spent = [list(rollouts_G) for rollouts_G in looked.spent_PG]
         self._note(found, looked, moment)
         if not isinstance(self.stage.guidance, NoGuidance | LuffyGuidance):
-            with self.prompts.policy.whole():
-                self._help(prompts_P, found, spent, draw, moment)
+            self._help(prompts_P, found, spent, draw, moment)
         for rollouts_G in spent:
             for rollout in rollouts_G:
                 rollout.spent = True

@@ -44,7 +44,7 @@ def outputs(policy, prompt):
 
 
 def test_a_prompts_features_are_the_state_that_predicts_its_first_token(policy, prompts, asked):
-    found = value_features(prompts, asked, [1, 0])
+    found = value_features(prompts.policy, prompts, asked, [1, 0])
     for features, row in zip(found, (asked[1], asked[0]), strict=True):
         state_D = outputs(policy, prompts(row))[-1][0, -1]
         assert np.linalg.norm(features) == pytest.approx(1, abs=1e-5)
@@ -59,12 +59,12 @@ def test_a_prompts_angles_are_those_of_the_states_before_the_last_mlp(policy, pr
     handle.remove()
     states_TD = torch.nn.functional.normalize(seen[0][0].double(), dim=-1)
     expected = (states_TD @ states_TD.T).mean().item()
-    (found,) = angle_signals(prompts, asked, [0])
+    (found,) = angle_signals(prompts.policy, prompts, asked, [0])
     assert found == pytest.approx(expected, abs=1e-5)
 
 
 def test_asking_leaves_no_gradient_and_no_hook(policy, prompts, asked):
-    value_features(prompts, asked, [0])
-    angle_signals(prompts, asked, [0])
+    value_features(prompts.policy, prompts, asked, [0])
+    angle_signals(prompts.policy, prompts, asked, [0])
     assert all(parameter.grad is None for parameter in policy.model.parameters())
     assert not any(module._forward_pre_hooks for module in policy.model.modules())
