@@ -89,11 +89,34 @@ def add_adapter(model: Any, config: LoraConfig, *, seed: int) -> None:
         r=config.rank,
         lora_alpha=config.alpha,  # pyright: ignore[reportArgumentType]
         lora_dropout=config.dropout,
-        target_modules=_targets(model, config),
+        target_modules=chosen_layers(model, config),
         use_rslora=config.rslora,
         use_dora=config.dora,
     )
     _inject(model, settings, seed=seed)
+
+
+def chosen_layers(model: Any, config: LoraConfig) -> list[str]:
+    """The names of the linear layers that get an adapter.
+
+    Raises:
+        ConfigError: an expression matches none.
+    """
+    parts = parts_of(model)
+    linear = [name for name, one in model.named_modules() if isinstance(one, torch.nn.Linear)]
+    if isinstance(config.targets, str):
+        wanted = ADAPTED[config.targets]
+        chosen = [name for name in linear if parts[name] in wanted]
+    else:
+        linear = [name for name in linear if parts[name] != "head"]
+        for pattern in config.targets:
+            if not any(re.search(pattern, name) for name in linear):
+                raise ConfigError(
+                    f"model.lora.targets: {pattern!r} matches no linear layer; names look like "
+                    f"{linear[0]!r}"
+                )
+        chosen = [name for name in linear if any(re.search(p, name) for p in config.targets)]
+    return sorted(chosen)
 
 
 def save_adapter(
@@ -236,21 +259,3 @@ def _inject(model: Any, settings: Any, *, seed: int) -> None:
         parameter.requires_grad_(is_adapter_weight(name))
         if is_adapter_weight(name):
             parameter.data = parameter.data.float()
-
-
-def _targets(model: Any, config: LoraConfig) -> list[str]:
-    parts = parts_of(model)
-    linear = [name for name, one in model.named_modules() if isinstance(one, torch.nn.Linear)]
-    if isinstance(config.targets, str):
-        wanted = ADAPTED[config.targets]
-        chosen = [name for name in linear if parts[name] in wanted]
-    else:
-        linear = [name for name in linear if parts[name] != "head"]
-        for pattern in config.targets:
-            if not any(re.search(pattern, name) for name in linear):
-                raise ConfigError(
-                    f"model.lora.targets: {pattern!r} matches no linear layer; names look like "
-                    f"{linear[0]!r}"
-                )
-        chosen = [name for name in linear if any(re.search(p, name) for p in config.targets)]
-    return sorted(chosen)

@@ -4,7 +4,8 @@ optimizer's step add to it at their highest.
 Weights, gradients and both moments of AdamW are float32, 16 bytes per parameter that learns. ZeRO-2
 (arXiv 1910.02054) shares out gradients and moments, ZeRO-3 weights too; both keep the float32
 weights of a process's share once more. Autocast keeps a bfloat16 copy of the weights that learn
-while a forward pass runs.
+while a forward pass runs. Where only an adapter learns, the weights under it are held in the
+precision of the forward pass, or in four bits.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ _SUM = 2**25
 """Elements that mmrl adds up at a time where every process holds everything."""
 _LIVE = 1e9
 """Parameters that ZeRO-3 keeps gathered at most, unless told otherwise."""
+_STATES = {"adamw": 8.0, "adamw_fused": 8.0, "adamw_8bit": 2.03, "paged_adamw_8bit": 2.03}
+"""Bytes per parameter that learns; blocks of 256 values have two scales."""
+_NF4 = 0.516
+"""Bytes per parameter, with scales that are quantised themselves (arXiv 2305.14314)."""
 
 Items = Mapping[str, float]
 
@@ -53,24 +58,37 @@ class Memory:
 def predict_memory(step: Step, device: Device) -> Memory:
     """The memory of one process on the device."""
     all_, learning = step.parameters.all.total, step.parameters.learning.total
-    always = {"weights": 4.0 * all_ / step.weights_over, "device context": device.context}
+    always = {"weights": _weights(step) / step.weights_over, "device context": device.context}
     if step.learns:
-        always["optimizer states"] = 8.0 * learning / step.states_over
+        always["optimizer states"] = _STATES[step.optimizer] * learning / step.states_over
         if step.strategy in ("zero2", "zero3"):
             always["weights of the share"] = 4.0 * learning / step.states_over
-    if step.reference:
+    if step.reference and not step.adapter_on:
         always["reference"] = 4.0 * all_ / step.weights_over
     if step.engine == "vllm":
         own = 2.0 * all_ / step.vllm_over
         always["vLLM"] = max(step.vllm_share * device.memory, own)
     gradients = 4.0 * learning / step.states_over
-    foreach = gradients if device.asynchronous else 0.0
+    foreach = gradients if device.asynchronous and step.optimizer == "adamw" else 0.0
     return Memory(
         always=always,
         rollout=_rollout(step) if step.engine == "hf" else {},
         update={"gradients": gradients} | _update(step) if step.learns else {},
         optimizer={"gradients": gradients, "AdamW's temporaries": foreach} if step.learns else {},
     )
+
+
+def _weights(step: Step) -> float:
+    """Of the whole model: float32 where they learn, and where nothing else was asked for."""
+    all_ = step.parameters.all
+    if not step.adapter_on:
+        return 4.0 * all_.total
+    own = 4.0 * step.parameters.learning.total
+    if step.adapter_on == "nf4":
+        # embedding and head are no layers that are quantised
+        edges = all_.embedding + all_.head
+        return own + 4.0 * edges + _NF4 * (all_.total - edges)
+    return own + (4.0 if step.adapter_on == "float32" else 2.0) * all_.total
 
 
 def _rollout(step: Step) -> dict[str, float]:
@@ -88,7 +106,7 @@ def _rollout(step: Step) -> dict[str, float]:
         "logits": 40.0 * rows * text.vocabulary,
     }
     if step.weights_over > 1:
-        items["gathered weights"] = 4.0 * step.parameters.all.total
+        items["gathered weights"] = _weights(step)
     return items | _copies(step)
 
 

@@ -18,6 +18,7 @@ from mmrl.config.schema import (
 )
 from mmrl.errors import ConfigError
 from mmrl.families import FAMILIES
+from mmrl.plan.adapters import adapter_counts
 from mmrl.plan.checkpoints import dimensions_of
 from mmrl.plan.dimensions import Dimensions
 from mmrl.plan.hardware import Device
@@ -155,9 +156,15 @@ def _step(
 ) -> Step:
     nodes = getattr(launch, "nodes", 1)
     world = launch.processes * nodes
+    lora = stage.model.lora
+    parameters = count_parameters(model, stage.model.freeze)
+    held = ""
+    if lora is not None:
+        parameters = replace(parameters, learning=adapter_counts(model, lora))
+        held = stage.model.dtype if lora.quantize == "none" else lora.quantize
     return Step(
         model=model,
-        parameters=count_parameters(model, stage.model.freeze),
+        parameters=parameters,
         prompts=prompts,
         prompt_count=math.ceil(count / world),
         group_size=1,
@@ -170,4 +177,6 @@ def _step(
         nodes=nodes,
         strategy=launch.strategy,
         engine="",
+        adapter_on=held,
+        optimizer="adamw" if isinstance(stage, SelectStage) else stage.optim.kind,
     )

@@ -66,6 +66,10 @@ class Step:
     minibatches: int = 1
     vllm_share: float = 0.3
     """Of a GPU's memory."""
+    adapter_on: Literal["", "float32", "bfloat16", "nf4"] = ""
+    """What the weights under an adapter are held in; empty where there is no adapter."""
+    optimizer: str = "adamw"
+    """`optim.kind`."""
     vllm_over: int = 1
     """GPUs that share the weights with which vLLM samples."""
 
