@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -18,9 +18,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mmrl.config.schema import MediaConfig
+    from mmrl.families import Family
     from mmrl.media.video import Video
-    from mmrl.model import Policy
     from mmrl.types import Row
+
+
+class HasProcessor(Protocol):
+    """A policy, or as much of one as can make a prompt's tensors."""
+
+    @property
+    def family(self) -> Family:
+        """Of the model."""
+        ...
+
+    @property
+    def processor(self) -> Any:
+        """Of transformers, with its tokenizer and chat template."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,7 +48,7 @@ class Decoded:
 
 
 def process(
-    row: Row, decoded: Decoded, policy: Policy, media: MediaConfig, *, text: str | None = None
+    row: Row, decoded: Decoded, policy: HasProcessor, media: MediaConfig, *, text: str | None = None
 ) -> dict[str, Tensor]:
     """Run the processor on a row: `input_ids` [1, T] and the tensors of the model's forward. `text`
     is what the chat template makes of it, unless given.
@@ -49,8 +63,11 @@ def process(
     except ValueError as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"row {row.id}: the processor refuses its media: {reason}") from error
+    # a part of a larger tensor would hold all of it in memory
     return {
-        key: torch.as_tensor(value) for key, value in encoded.items() if key not in _NOT_FOR_FORWARD
+        key: torch.as_tensor(value).contiguous()
+        for key, value in encoded.items()
+        if key not in _NOT_FOR_FORWARD
     }
 
 
@@ -104,7 +121,7 @@ _NOT_FOR_FORWARD = ("attention_mask", "mm_token_type_ids", "video_metadata")
 
 
 def _in_one_call(
-    policy: Policy, text: str, decoded: Decoded, media: MediaConfig
+    policy: HasProcessor, text: str, decoded: Decoded, media: MediaConfig
 ) -> Mapping[str, Any]:
     processor = policy.processor
     images, videos, sounds = decoded.images, decoded.videos, decoded.sounds
@@ -134,7 +151,9 @@ def _in_one_call(
     return encoded
 
 
-def _video_kwargs(videos: Sequence[Video], policy: Policy, media: MediaConfig) -> dict[str, Any]:
+def _video_kwargs(
+    videos: Sequence[Video], policy: HasProcessor, media: MediaConfig
+) -> dict[str, Any]:
     # one size goes for all videos of a prompt; a shorter one may then have larger frames
     frames = 1
     if policy.family.video_limits == "video":

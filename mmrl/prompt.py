@@ -1,5 +1,6 @@
 """Makes a prompt from a row: decode its media, apply the chat template and the processor, count the
-token positions. Once per row and step, however little is remembered.
+token positions. Once per row and step, however little is remembered; and in worker processes, ahead
+of time, where there are any.
 
 A row whose placeholders and features do not match is an error here: in the models a mismatch is
 silent for some media (sounds).
@@ -8,22 +9,19 @@ silent for some media (sounds).
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mmrl.config.schema import MediaConfig
 from mmrl.distributed.ranks import ALONE, Ranks
 from mmrl.errors import DataError
-from mmrl.media.audio import audio_seconds, decode_audio
+from mmrl.media.ahead import Ahead
+from mmrl.media.audio import audio_seconds
 from mmrl.media.cache import DiskCache, to_stderr
-from mmrl.media.encoded import check_encoded, hash_medium, medium_error
-from mmrl.media.image import decode_image
-from mmrl.media.video import decode_video
-from mmrl.processing import Decoded, add_text, chat_text, process
+from mmrl.media.pool import Pool
+from mmrl.recipe import Maker, Processed, Recipe, check_seconds
 from mmrl.types import Prompt, Row
 
 if TYPE_CHECKING:
@@ -54,12 +52,15 @@ class Prompts:
     """Prompts that were remembered so far."""
     from_disk: int = 0
     """Prompts whose processor output was on disk so far."""
+    from_ahead: int = 0
+    """Prompts that a worker had ready when they were asked for."""
     encoders: Callable[[Prompt], Prompt] | None = None
     """Gives a prompt the features of its media, where the encoders are frozen."""
     warn: Callable[[str], None] = to_stderr
     _disk: DiskCache | None = None
-    _fingerprint: tuple[Any, str] | None = None
-    """Of the processor that it stands beside."""
+    _maker: Maker | None = None
+    _ahead: Ahead | None = None
+    """What worker processes decode, where there are any."""
     _of_step: dict[tuple[str, str], Prompt] | None = None
     _cache: OrderedDict[tuple[str, str], Prompt] = field(default_factory=OrderedDict)
     _cache_bytes: int = 0
@@ -69,6 +70,8 @@ class Prompts:
             self._disk = DiskCache(
                 folder=self.media.cache_dir, limit_mb=self.media.disk_cache_mb, warn=self.warn
             )
+        if self.media.workers:
+            self._ahead = Ahead(pool=Pool(self.media.workers), steps=self.media.ahead)
 
     def begin_step(self) -> None:
         """Hold every prompt until the step ends, so that none is built twice in it."""
@@ -82,6 +85,8 @@ class Prompts:
         """
         own = [[*key, len(prompt.row.media)] for key, prompt in (self._of_step or {}).items()]
         self._of_step = None
+        for given_up in self._ahead.end_step() if self._ahead else ():
+            self._count(given_up)
         found = ranks.gather(own, "metrics: counting media")
         counts = {(where, row): media for part in found for where, row, media in part}.values()
         return {
@@ -119,52 +124,85 @@ class Prompts:
             # The tensors are remembered; how the row is judged may differ from stage to stage.
             fresh = dataclasses.replace(row, extra={**kept.row.extra, **row.extra})
             return dataclasses.replace(kept, row=fresh)
-        prompt = of_step[key] = self.build(row)
+        check_row(row, self.policy)
+        prompt = of_step[key] = self._prompt_of(row, self._made(row))
         self._remember(key, prompt)
         return prompt
 
+    def look_ahead(self, rows: Iterable[Row]) -> None:
+        """Have media of rows that may be asked for next decoded by the workers, if there are any.
+        What goes wrong with a row is raised when it is asked for.
+        """
+        if self._ahead is None:
+            return
+        known = {*self._cache, *(self._of_step or ())}
+        for row in rows:
+            if row.media and (row.where, row.id) not in known:
+                self._ahead.send(self._recipe(), row)
+
     def text(self, row: Row) -> str:
         """The row's messages through the chat template, and what the answer begins with."""
-        shown = dataclasses.replace(row, prompt=add_text(row.prompt, self.suffix))
-        return chat_text(shown, self.policy.processor, system=self.system) + self.opening
+        return self._recipe().text(row)
 
     def build(self, row: Row) -> Prompt:
         """The row's prompt, built anew and not remembered; raises as a call does."""
-        policy = self.policy
-        check_row(row, policy)
-        media_key = _media_key(row, self.media)
-        encoded, sizes = self._processed(row, media_key)
-        ids_1T = encoded.pop("input_ids")
-        _check_counts(row, policy, ids_1T, encoded)
-        positions_R1T = policy.family.positions(policy.model, ids_1T, encoded)
-        return Prompt(
-            row=dataclasses.replace(row, extra={**sizes, **row.extra}),
-            ids=tuple(ids_1T[0].tolist()),
-            media=encoded,
-            positions_RT=positions_R1T[:, 0],
-            media_key=media_key,
+        check_row(row, self.policy)
+        if self._ahead is None or not row.media:
+            return self._prompt_of(row, self._made_here(row))
+        made = self._ahead.pool.submit(self._recipe(), row).result()
+        return self._prompt_of(row, self._count(made))
+
+    def close(self) -> None:
+        """End the workers; none decodes from now on."""
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None
+
+    def _recipe(self) -> Recipe:
+        return Recipe(
+            family=self.policy.family,
+            processor=self.policy.processor,
+            media=self.media,
+            system=self.system,
+            suffix=self.suffix,
             opening=self.opening,
         )
 
-    def _processed(self, row: Row, media_key: str) -> tuple[dict[str, Tensor], Mapping[str, int]]:
-        """What the processor gives for a row, and the sizes of its only picture."""
-        policy, disk_key, text = self.policy, "", self.text(row)
-        if self._disk is not None:
-            if self._fingerprint is None or self._fingerprint[0] is not policy.processor:
-                self._fingerprint = policy.processor, processor_fingerprint(policy)
-            disk_key = _digest(self._fingerprint[1], media_key, text)
-            entry = self._disk.get(disk_key)
-            if entry is not None:
-                self.from_disk += 1
-                return dict(entry.tensors), entry.notes
-        decoded = decode(row, policy, self.media)
-        encoded = process(row, decoded, policy, self.media, text=text)
-        self.decoded += len(row.media)
-        self.processed += 1
-        sizes = _sizes(policy, decoded, encoded)
-        if self._disk is not None:
-            self._disk.put(disk_key, encoded, sizes)
-        return encoded, sizes
+    def _made(self, row: Row) -> Processed:
+        if self._ahead is None or not row.media:
+            return self._made_here(row)
+        made, ready = self._ahead.take(self._recipe(), row)
+        self.from_ahead += ready
+        return self._count(made)
+
+    def _made_here(self, row: Row) -> Processed:
+        recipe = self._recipe()
+        if self._maker is None or self._maker.recipe != recipe:
+            self._maker = Maker(recipe=recipe, disk=self._disk)
+        return self._count(self._maker(row))
+
+    def _count(self, made: Processed) -> Processed:
+        for warning in made.warnings:
+            self.warn(warning)
+        self.decoded += made.decoded
+        self.processed += not made.from_disk
+        self.from_disk += made.from_disk
+        return made
+
+    def _prompt_of(self, row: Row, made: Processed) -> Prompt:
+        policy, media = self.policy, dict(made.tensors)
+        ids_1T = media.pop("input_ids")
+        _check_counts(row, policy, ids_1T, media)
+        positions_R1T = policy.family.positions(policy.model, ids_1T, media)
+        sizes = {**made.size, **_seen_size(policy, made.size, media)}
+        return Prompt(
+            row=dataclasses.replace(row, extra={**sizes, **row.extra}),
+            ids=tuple(ids_1T[0].tolist()),
+            media=media,
+            positions_RT=positions_R1T[:, 0],
+            media_key=made.media_key,
+            opening=self.opening,
+        )
 
     def _remember(self, key: tuple[str, str], prompt: Prompt) -> None:
         self._cache[key] = prompt
@@ -194,7 +232,7 @@ def check_row(row: Row, policy: Policy) -> None:
     check_kinds(row, policy.family)
     for medium in row.media:
         if medium.kind == "audio":
-            _check_seconds(row, audio_seconds(medium, row.id), policy.processor)
+            check_seconds(row, audio_seconds(medium, row.id), policy.processor)
     texts = [
         part["text"]
         for message in row.prompt
@@ -211,37 +249,12 @@ def check_row(row: Row, policy: Policy) -> None:
                 )
 
 
-def decode(row: Row, policy: Policy, media: MediaConfig) -> Decoded:
-    """Decode the row's media for the policy's processor."""
-    images, videos, sounds = [], [], []
-    for medium in row.media:
-        if medium.kind == "image":
-            images.append(decode_image(medium, media, row.id))
-        elif medium.kind == "video":
-            videos.append(decode_video(medium, media, row.id))
-        else:
-            rate = policy.processor.feature_extractor.sampling_rate
-            sounds.append(decode_audio(medium, media, rate, row.id))
-            _check_seconds(row, len(sounds[-1]) / rate, policy.processor)
-    return Decoded(images=images, videos=videos, sounds=sounds)
-
-
 def _placeholders(policy: Policy) -> list[str]:
     """What stands for a medium, in a prompt's tokens or in its text before the processor."""
     processor = policy.processor
     tokens = processor.tokenizer.convert_ids_to_tokens(list(policy.banned_ids))
     names = [getattr(processor, f"{kind}_token", None) for kind in ("image", "video", "audio")]
     return list(dict.fromkeys([*tokens, *filter(None, names)]))
-
-
-def _check_seconds(row: Row, seconds: float, processor: Any) -> None:
-    extractor = processor.feature_extractor
-    if round(seconds * extractor.sampling_rate) > extractor.n_samples:
-        raise DataError(
-            f"row {row.id}: a sound of {seconds:.2f} s; the model hears at most "
-            f"{extractor.chunk_length} s and would be given a cut one; "
-            "shorten it or remove the row"
-        )
 
 
 def _check_counts(row: Row, policy: Policy, ids_1T: Tensor, media: Mapping[str, Tensor]) -> None:
@@ -255,71 +268,16 @@ def _check_counts(row: Row, policy: Policy, ids_1T: Tensor, media: Mapping[str, 
             )
 
 
-def _sizes(policy: Policy, decoded: Decoded, media: Mapping[str, Tensor]) -> dict[str, int]:
-    """The size of the only picture, and the one it was shown in: boxes may be in pixels."""
-    if len(decoded.images) != 1:
-        return {}
-    width, height = decoded.images[0].size
+def _seen_size(
+    policy: Policy, size: Mapping[str, int], media: Mapping[str, Tensor]
+) -> dict[str, int]:
+    """The size in which the only picture was shown: boxes may be in its pixels."""
     grid_N3 = media.get("image_grid_thw")
-    if grid_N3 is None:
-        return {"width": width, "height": height}
+    if not size or grid_N3 is None:
+        return {}
     patch = policy.model.config.vision_config.patch_size
-    _, seen_height, seen_width = (int(side) * patch for side in grid_N3[0])
-    return {"width": width, "height": height, "seen_width": seen_width, "seen_height": seen_height}
-
-
-def _media_key(row: Row, media: MediaConfig) -> str:
-    settings = media.model_dump_json(exclude={"cache_mb", "cache_dir", "disk_cache_mb"})
-    hashes = []
-    for medium in row.media:
-        check_encoded(medium, media, row.id)
-        try:
-            hashes.append(hash_medium(medium))
-        except OSError as error:
-            raise medium_error(medium, row.id, error.strerror or str(error)) from error
-    return _digest(settings, *hashes)
-
-
-def processor_fingerprint(policy: Policy) -> str:
-    """What shapes a prompt's tensors besides the row and `media`: family, processor, tokenizer, and
-    the versions of what decodes and processes. Seconds for a large vocabulary.
-    """
-    tokenizer = policy.processor.tokenizer
-    return _digest(
-        _CONTENT,
-        policy.family.model_class,
-        policy.processor.to_json_string(),
-        tokenizer.backend_tokenizer.to_str(),
-        *(f"{name} {_version(name)}" for name in _SHAPING),
-    )
-
-
-def _version(distribution: str) -> str:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return "none"
-
-
-_CONTENT = "1"
-"""To be counted up with every change of decoding or processing that a version does not show."""
-_SHAPING = (
-    "mmrl-toolkit",
-    "transformers",
-    "torchvision",
-    "pillow",
-    "decord",
-    "av",
-    "soundfile",
-    "soxr",
-)
-
-
-def _digest(*parts: str) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        digest.update(hashlib.blake2b(part.encode(), digest_size=16).digest())
-    return digest.hexdigest()
+    _, height, width = (int(side) * patch for side in grid_N3[0])
+    return {"seen_width": width, "seen_height": height}
 
 
 def _size(prompt: Prompt) -> int:

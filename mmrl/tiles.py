@@ -19,12 +19,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mmrl.config.schema import MediaConfig
-    from mmrl.model import Policy
-    from mmrl.processing import Decoded
+    from mmrl.processing import Decoded, HasProcessor
 
 
 def process_smolvlm(
-    policy: Policy, text: str, decoded: Decoded, media: MediaConfig
+    policy: HasProcessor, text: str, decoded: Decoded, media: MediaConfig
 ) -> dict[str, Tensor]:
     """`input_ids` [1, T] and `pixel_values` [N, 1, 3, H, W]: tiles and frames in the order of the
     prompt, as all of them stand behind the same token.
@@ -73,7 +72,7 @@ def count_smolvlm(model: Any, media: Mapping[str, Tensor]) -> dict[MediaKind, in
 
 
 def process_llava_onevision(
-    policy: Policy, text: str, decoded: Decoded, media: MediaConfig
+    policy: HasProcessor, text: str, decoded: Decoded, media: MediaConfig
 ) -> dict[str, Tensor]:
     """`input_ids` [1, T]; `pixel_values` [tiles, 3, H, W] with `image_sizes` [N, 2] and
     `batch_num_images` [1]; `pixel_values_videos` [frames, 3, H, W] with `video_frames` [N].

@@ -17,7 +17,8 @@ from mmrl.errors import ConfigError, DataError
 from mmrl.media.writers import write_mp4, write_png
 from mmrl.model import load_policy, save_policy
 from mmrl.processing import chat_text, process, video_metadata
-from mmrl.prompt import Prompts, decode
+from mmrl.prompt import Prompts
+from mmrl.recipe import decode
 
 MEDIA = MediaConfig(video_fps=4)
 needs_num2words = pytest.mark.skipif(find_spec("num2words") is None, reason="needs num2words")

@@ -18,7 +18,8 @@ from mmrl.media.writers import write_mp4, write_png, write_wav
 from mmrl.model import Policy, load_policy
 from mmrl.policy import completion_logprobs
 from mmrl.processing import process
-from mmrl.prompt import Prompts, decode
+from mmrl.prompt import Prompts
+from mmrl.recipe import decode
 from mmrl.types import VerifierTerm
 
 FAMILIES = (

@@ -143,6 +143,11 @@ class MediaConfig(Section):
     them may share it. Nothing is kept on disk without it."""
     disk_cache_mb: int = Field(default=20_000, ge=1)
     """Most disk that `cache_dir` takes; what was used longest ago goes first."""
+    workers: int = Field(default=0, ge=0)
+    """Processes, of each training process, that decode media and run the processor beside it, and
+    for the steps to come; with 0 that is done in the training process."""
+    ahead: int = Field(default=1, ge=0)
+    """Steps for which `workers` decode ahead; each holds its prompts in memory."""
     limit_file_mb: float = Field(default=512, gt=0)
     limit_image_pixels: int = Field(default=100_000_000, ge=1)
     limit_video_seconds: float = Field(default=3600, gt=0)
@@ -159,6 +164,8 @@ class MediaConfig(Section):
                 raise ValueError(
                     f"{low} ({getattr(self, low)}) is larger than {high} ({getattr(self, high)})"
                 )
+        if self.ahead != 1 and not self.workers:
+            raise ValueError("ahead does nothing without workers: set both, or neither")
         return self
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-import mmrl.prompt
+import mmrl.recipe
 from mmrl.config.schema import MediaConfig, ModelConfig
 from mmrl.errors import DataError
 from mmrl.guidance.prompts import with_frames_shuffled, with_hint
@@ -65,7 +65,7 @@ def test_shuffled_frames_are_what_processing_them_in_that_order_gives(policy, as
     shuffled = with_frames_shuffled(prompt, policy, seed=4)
     assert shuffled.ids == prompt.ids
     orders = []
-    own = mmrl.prompt.decode_video
+    own = mmrl.recipe.decode_video
 
     def decode(medium, config, row_id):
         video = own(medium, config, row_id)
@@ -77,7 +77,7 @@ def test_shuffled_frames_are_what_processing_them_in_that_order_gives(policy, as
         orders.append(order.tolist())
         return dataclasses.replace(video, frames_THWC=np.asarray(video.frames_THWC)[order.numpy()])
 
-    monkeypatch.setattr(mmrl.prompt, "decode_video", decode)
+    monkeypatch.setattr(mmrl.recipe, "decode_video", decode)
     same(shuffled, Prompts(policy=policy, media=VIDEO)(row))
     assert orders[0] != sorted(orders[0])
     key = "pixel_values_videos" if "pixel_values_videos" in prompt.media else "pixel_values"

@@ -13,7 +13,7 @@ import pytest
 import torch
 from rich.console import Console
 
-import mmrl.prompt
+import mmrl.recipe
 from mmrl.config.loader import load_run
 from mmrl.config.schema import MediaConfig, ModelConfig
 from mmrl.curriculum.runner import train
@@ -44,13 +44,13 @@ def calls(monkeypatch) -> collections.Counter[str]:
     found: collections.Counter[str] = collections.Counter()
 
     def count(name: str):
-        real = getattr(mmrl.prompt, name)
+        real = getattr(mmrl.recipe, name)
 
         def counted(*arguments, **named):
             found[name] += 1
             return real(*arguments, **named)
 
-        monkeypatch.setattr(mmrl.prompt, name, counted)
+        monkeypatch.setattr(mmrl.recipe, name, counted)
 
     for name in ("decode_image", "decode_video", "decode_audio", "process"):
         count(name)

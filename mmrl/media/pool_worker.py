@@ -1,0 +1,104 @@
+"""The process in which media are decoded ahead: `python -m mmrl.media.pool_worker LIFE_FD MEMORY_FD
+PARENT_PID`.
+
+It reads rows from standard input, leaves their tensors in the memory that it shares with its
+parent, and writes what they are to standard output. It ends when its parent does: at the end of the
+life pipe, or when its parent changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import select
+import sys
+import threading
+import traceback
+from typing import IO, Any
+
+import torch
+
+from mmrl.compat import make_torchvision_importable
+from mmrl.errors import ConfigError, DataError
+from mmrl.media.cache import DiskCache
+from mmrl.media.pool import as_bytes, receive, send
+from mmrl.recipe import Maker, Processed, Recipe
+from mmrl.types import Medium, Row
+
+
+def main() -> None:
+    """Make rows until the parent is gone."""
+    life, memory, parent = map(int, sys.argv[1:4])
+    threading.Thread(target=_end_with, args=(life, parent), daemon=True).start()
+    source, sink = _own_pipes()
+    torch.set_num_threads(1)
+    make_torchvision_importable()
+    maker: Maker | None = None
+    warnings: list[str] = []
+    while (message := receive(source)) is not None:
+        try:
+            recipe, row = pickle.loads(message)
+            if recipe is not None:
+                maker = None
+                maker = _maker(pickle.loads(recipe), warnings)
+            assert maker is not None
+            answer = _make(maker, row, memory, sink) | {"warnings": [*warnings]}
+            warnings.clear()
+        except (ConfigError, DataError) as error:
+            answer = {"error": type(error).__name__, "text": str(error)}
+        except Exception:
+            answer = {"failed": traceback.format_exc()}
+        send(sink, json.dumps(answer).encode())
+
+
+def _end_with(life: int, parent: int) -> None:
+    while os.getppid() == parent:
+        if select.select([life], [], [], 1.0)[0]:
+            break
+    os._exit(0)
+
+
+def _own_pipes() -> tuple[IO[bytes], IO[bytes]]:
+    """Take the pipes away from `sys.stdin` and `sys.stdout`, so that no print can garble them."""
+    source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(nothing, 1)
+    return source, sink
+
+
+def _maker(recipe: Recipe, warnings: list[str]) -> Maker:
+    media, disk = recipe.media, None
+    if media.cache_dir is not None:
+        disk = DiskCache(folder=media.cache_dir, limit_mb=media.disk_cache_mb, warn=warnings.append)
+    return Maker(recipe=recipe, disk=disk)
+
+
+def _make(maker: Maker, row: Row, memory: int, sink: IO[bytes]) -> dict[str, Any]:
+    """Make a row, saying on the way where it is, in case that it is the end of this process."""
+    places = iter(range(len(row.media)))
+
+    def tell(medium: Medium | None) -> None:
+        send(sink, json.dumps({"at": None if medium is None else next(places)}).encode())
+
+    tell(None)
+    return _leave(maker(row, tell), memory)
+
+
+def _leave(made: Processed, memory: int) -> dict[str, Any]:
+    """Put the tensors into the shared memory, one behind the other, and say what they are."""
+    tensors, offset = [], 0
+    for name, tensor in made.tensors.items():
+        whole = tensor.contiguous()
+        view = as_bytes(whole)
+        while len(view):
+            count = os.pwrite(memory, view, offset)
+            view, offset = view[count:], offset + count
+        tensors.append((name, str(whole.dtype).removeprefix("torch."), list(whole.shape)))
+    names = ("size", "media_key", "decoded", "from_disk")
+    return {"tensors": tensors, "facts": {name: getattr(made, name) for name in names}}
+
+
+if __name__ == "__main__":
+    main()
