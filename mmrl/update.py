@@ -155,6 +155,7 @@ def backward(
     tokens, ranks = minibatch.taught_tokens, policy.strategy.ranks
     uncertain, denominators = _uncertain_tokens(policy, minibatch, algo, scoring)
     parts = [*micro_batches(minibatch.rollouts, scoring)]
+    passes = policy.strategy.passes(len(parts))
     for part in parts:
         chosen = minibatch.rollouts[part.start : part.stop]
         rows = slice(part.start, part.stop)
@@ -206,7 +207,7 @@ def backward(
         entropy += (scores.entropy_BC.detach() * mask_BC).sum().item() / tokens
         ratio_max = max(ratio_max, terms.ratio_max.item())
         gap = max(gap, gaps_BC.abs().max().item())
-    backward_nothing(policy, scoring, done=len(parts))
+    backward_nothing(policy, scoring, passes=passes - len(parts))
     sums = [loss, kl, clipped, entropy, weighed, capped]
     loss, kl, clipped, entropy, weighed, capped = ranks.totals(sums, "metrics: adding up")
     ratio_max, gap = ranks.largest([ratio_max, gap], "metrics: comparing")
@@ -268,6 +269,7 @@ def backward_responses(
             prompts_B, responses_B, sharing=scoring.sharing, most=scoring.micro_tokens
         )
     ]
+    passes = policy.strategy.passes(len(chunks))
     for chunk in chunks:
         rows = slice(chunk.start, chunk.stop)
         batch = collate_for(policy, prompts_B[rows], responses_B[rows], scoring)
@@ -275,19 +277,18 @@ def backward_responses(
         loss = -logprobs_BC.sum() / tokens
         policy.strategy.backward(weight * loss)
         total += loss.item()
-    backward_nothing(policy, scoring, done=len(chunks))
+    backward_nothing(policy, scoring, passes=passes - len(chunks))
     return policy.strategy.ranks.totals([total], "loss: adding up")[0]
 
 
-def backward_nothing(policy: Policy, scoring: Scoring, *, done: int) -> None:
-    """Make the passes that other processes make beyond this one's, with a loss that is zero; none
-    where processes need not keep step.
+def backward_nothing(policy: Policy, scoring: Scoring, *, passes: int) -> None:
+    """Make so many passes with a loss that is zero: those that other processes make beyond this
+    one's. Theirs are counted before the first pass, since a pass is an exchange as well.
     """
     stand_ins = policy.strategy.stand_ins
-    passes = policy.strategy.passes(done)
     if stand_ins is None:
         return
-    for _ in range(passes - done):
+    for _ in range(passes):
         batch = collate_for(policy, [stand_ins.text], [policy.end_ids[:1]], scoring)
         logprobs_BC, _ = completion_logprobs(policy, batch)
         policy.strategy.backward(0.0 * logprobs_BC.sum())
