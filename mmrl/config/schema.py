@@ -110,6 +110,14 @@ class ModelConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _tower(self) -> ModelConfig:
+        if self.family == "qwen2_audio" and self.freeze == "vision":
+            raise ValueError(
+                "freeze: vision would freeze nothing, a qwen2_audio only hears; use encoders"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _adapter(self) -> ModelConfig:
         if self.lora is not None and self.freeze not in ("none", ()):
             raise ValueError(
