@@ -23,6 +23,7 @@ COMMANDS = {
     "mixture": ("mmrl.commands.mixture:mixture", "Find the mixture of sources that trains best."),
     "rewards": ("mmrl.commands.rewards:rewards", "List verifiers, try them, score a file."),
     "eval": ("mmrl.commands.eval:eval_", "Score a model, or stored responses, on benchmarks."),
+    "serve": ("mmrl.commands.serve:serve", "Start a vLLM server that samples for training."),
     "export": ("mmrl.commands.export:export", "Write a checkpoint out for other programs."),
     "bench": ("mmrl.commands.bench:bench", "Measure parts of mmrl on this machine."),
     "config": ("mmrl.commands.config:config", "Show, compare and list configurations and keys."),

@@ -10,6 +10,7 @@ import functools
 import sys
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
+from pathlib import Path
 
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -37,6 +38,16 @@ def make_torchvision_importable() -> None:
     for schema in _SCHEMAS:
         if not _is_declared(schema.partition("(")[0]):
             library.define(schema)
+
+
+def startup_path() -> str | None:
+    """What has to stand on PYTHONPATH of a program that imports torchvision by itself; None where
+    torchvision is fine.
+    """
+    found = find_spec("torchvision") if "torchvision" not in sys.modules else None
+    if found is None or _operators_load(found.submodule_search_locations or []):
+        return None
+    return str(Path(__file__).with_name("startup"))
 
 
 def _operators_load(folders: list[str]) -> bool:

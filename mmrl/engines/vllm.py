@@ -207,6 +207,13 @@ def write_model(policy: Policy, folder: Path) -> None:
     _register(config.architectures)
 
 
+def vllm_class(policy: Policy) -> str:
+    """The name of vLLM's own class for the policy's model."""
+    registry = of_vllm("model_executor.models.registry").ModelRegistry
+    (name,) = untied_config(policy).architectures
+    return registry.models[name].load_model_cls().__name__
+
+
 def _start(**options: Any) -> Any:
     """vLLM in this process.
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import uuid
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -13,15 +14,21 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import httpx
 from torch import Tensor
 
 from mmrl.config.schema import RolloutConfig
 from mmrl.config.vllm import VllmConfig
 from mmrl.engines.hf import read_completion
-from mmrl.engines.vllm import check_length, check_prompt, sampling_arguments, write_model
+from mmrl.engines.vllm import (
+    check_length,
+    check_prompt,
+    sampling_arguments,
+    vllm_class,
+    write_model,
+)
+from mmrl.engines.vllm_client import AT_ONCE, VllmClient
 from mmrl.engines.vllm_prompts import engine_input, of_vllm
-from mmrl.errors import ConfigError, DataError
+from mmrl.errors import ConfigError
 from mmrl.model import Policy
 from mmrl.seeds import derive
 from mmrl.types import Completion, Prompt
@@ -29,8 +36,6 @@ from mmrl.weights import checkpoint_weights
 
 FILE_BYTES = 4_000_000_000
 """Weights of one file, about; they lie in memory until it is written."""
-AT_ONCE = 64
-"""Prompts that are asked at the same time; the server queues them."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -40,14 +45,15 @@ class VllmServer:
     policy: Policy
     config: VllmConfig
     elsewhere: bool = field(default=True, init=False)
-    _client: httpx.Client = field(init=False)
+    _client: VllmClient = field(init=False)
     _folder: tempfile.TemporaryDirectory[str] = field(init=False)
     _processor: Any = field(init=False)
     _limit: int = field(init=False)
+    _version: str | None = field(init=False, default=None)
+    """Of the weights that the server was given last; None before."""
 
     def __post_init__(self) -> None:
-        url = str(self.config.url).rstrip("/")
-        self._client = httpx.Client(base_url=url, timeout=self.config.timeout_s)
+        self._client = VllmClient(url=str(self.config.url), timeout_s=self.config.timeout_s)
         self._limit = self._check_server()
         self._folder = tempfile.TemporaryDirectory(prefix="mmrl-vllm-")
         write_model(self.policy, Path(self._folder.name))
@@ -88,16 +94,22 @@ class VllmServer:
                 body["features"] = self._features(prompt)
             requests.append(body)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            return list(pool.map(self._ask, prompts_P, requests))
+            asked = [pool.submit(self._ask, *one) for one in zip(prompts_P, requests, strict=True)]
+            try:
+                completions_PG = [one.result() for one in asked]
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+        if self._version is not None:
+            self._client.check_version(self._version)
+        return completions_PG
 
     def sync(self) -> None:
         """Have the server read the policy's weights, and forget what it computed with the old ones:
         prefixes, media and the features of encoders.
         """
-        assert self.config.sync_dir is not None
-        folder = self.config.sync_dir / "weights"
         ranks = self.policy.strategy.ranks
         weights = checkpoint_weights(self.policy)
+        folder = self._weights_folder()
         if ranks.leads:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir(parents=True)
@@ -106,13 +118,14 @@ class VllmServer:
             for _ in weights:
                 pass  # gathering needs all processes
 
-        def read() -> None:
-            kwargs = {"weights_path": str(folder.resolve())}
-            self._post("/collective_rpc", {"method": "reload_weights", "kwargs": kwargs})
-            for cache in ("prefix", "mm", "encoder"):
-                self._post(f"/reset_{cache}_cache")
+        def read() -> str:
+            if self._version is not None:
+                self._check_server()  # it may have been started again, in another way
+            version = f"mmrl-{uuid.uuid4().hex}"
+            self._client.load_weights(str(folder.resolve()), version)
+            return version
 
-        ranks.first_only(read, "vllm: taking over the weights")
+        self._version = ranks.first_only(read, "vllm: taking over the weights")
 
     def __enter__(self) -> VllmServer:
         return self
@@ -123,37 +136,22 @@ class VllmServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self.policy.strategy.ranks.leads:
+            shutil.rmtree(self._weights_folder(), ignore_errors=True)
         self._client.close()
         self._folder.cleanup()
 
-    def _check_server(self) -> int:
-        """Most tokens of a prompt with its completion.
+    def _weights_folder(self) -> Path:
+        """For this engine alone, whatever else goes through `sync_dir`."""
+        assert self.config.sync_dir is not None
+        return self.config.sync_dir / Path(self._folder.name).name
 
-        Raises:
-            ConfigError: there is no server, or it was started in a way that cannot be trained with.
-        """
-        where = f"rollout.vllm.url: {self.config.url}"
-        try:
-            models = self._client.get("/v1/models").raise_for_status().json()["data"]
-            info = self._client.get("/server_info", params={"config_format": "json"})
-        except (httpx.HTTPError, ValueError, KeyError) as error:
-            raise ConfigError(
-                f"{where} does not answer as vLLM ({type(error).__name__}: {error}); "
-                "start it as docs/vllm.md says"
-            ) from error
-        if info.status_code != 200:
-            raise ConfigError(
-                f"{where} takes no weights; start it with VLLM_SERVER_DEV_MODE=1 (docs/vllm.md)"
-            )
-        model = info.json()["vllm_config"]["model_config"]
-        normalises = (model.get("multimodal_config") or {}).get("mm_device_do_normalize")
-        if model.get("logprobs_mode") != "processed_logprobs" or normalises:
-            raise ConfigError(
-                f"{where}: start it with --logprobs-mode processed_logprobs and "
-                "--no-mm-device-do-normalize (docs/vllm.md), or its log-probs and pictures are not "
-                "those of training"
-            )
-        return int(models[0]["max_model_len"])
+    def _check_server(self) -> int:
+        tokenizer = self.policy.processor.tokenizer
+        return self._client.check(
+            model_class=vllm_class(self.policy),
+            encode=lambda text: tokenizer.encode(text, add_special_tokens=False),
+        )
 
     def _features(self, prompt: Prompt) -> dict[str, Any]:
         """The media of a prompt as the server reads them.
@@ -181,28 +179,14 @@ class VllmServer:
         }
 
     def _ask(self, prompt: Prompt, body: dict[str, Any]) -> list[Completion]:
-        found = self._post("/inference/v1/generate", body, row=prompt.row.id).json()
+        about = f"row {prompt.row.id}: "
+        found = self._client.post("/inference/v1/generate", body, about=about)
         check_prompt(prompt, found["prompt_token_ids"])
         completions = []
         for choice in sorted(found["choices"], key=lambda item: item["index"]):
             logprobs = [token["logprob"] for token in choice["logprobs"]["content"]]
             completions.append(read_completion(self.policy, choice["token_ids"], logprobs))
         return completions
-
-    def _post(self, path: str, body: Any = None, *, row: str = "") -> httpx.Response:
-        about = f"row {row}: " if row else ""
-        try:
-            answer = self._client.post(path, json=body)
-        except httpx.HTTPError as error:
-            raise ConfigError(
-                f"{about}rollout.vllm.url: {self.config.url}{path}: {type(error).__name__}: "
-                f"{error}; is the server still there? rollout.vllm.timeout_s is "
-                f"{self.config.timeout_s:g}"
-            ) from error
-        if answer.is_error:
-            reason = " ".join(answer.text.split())[:300]
-            raise DataError(f"{about}vllm answers {path} with {answer.status_code}: {reason}")
-        return answer
 
     def _write(self, weights: Iterator[tuple[str, Tensor]], folder: Path) -> None:
         from safetensors.torch import save_file
