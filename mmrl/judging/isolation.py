@@ -92,6 +92,8 @@ class Pool:
                 return self._run(jobs)
             except BaseException:
                 self._kill_all()
+                if self._cancelled:
+                    raise CancelledError from None
                 raise
 
     def cancel(self) -> None:
@@ -124,8 +126,6 @@ class Pool:
         done: list[list[Verdict] | None] = [None] * len(jobs)
         waiting = deque(range(len(jobs)))
         while waiting or any(worker.job is not None for worker in self._workers):
-            if self._cancelled:
-                raise CancelledError
             self._give(jobs, waiting, done)
             for worker in self._ready():
                 index = worker.job
@@ -140,6 +140,8 @@ class Pool:
         idle = [worker for worker in self._workers if worker.job is None]
         wanted = min(len(waiting) - len(idle), self._processes - len(self._workers))
         idle += self._start(max(0, wanted))
+        if self._cancelled:
+            raise CancelledError
         for worker in idle:
             if not waiting:
                 return
