@@ -178,6 +178,19 @@ def test_every_row_can_be_a_candidate_where_there_are_few():
     assert {*hidden.asked[0]} == {0, 1}
 
 
+def test_the_value_of_rows_is_corrected_also_where_the_next_are_taken_before(result):
+    rates = [place / 7 for place in range(8)]
+    prompt, late = (ValueSampler(8, 0, Hidden(rates).features, candidates=1) for _ in range(2))
+    for _ in range(3):
+        prompt.observe([result(place, rates[place]) for place in prompt.take(8)])
+    taken = late.take(8)
+    for _ in range(3):
+        before, taken = taken, late.take(8)
+        late.observe([result(place, rates[place]) for place in before])
+    assert late.state_dict()["weights"] == prompt.state_dict()["weights"]
+    assert late.state_dict()["bias"] == prompt.state_dict()["bias"]
+
+
 # angle
 
 

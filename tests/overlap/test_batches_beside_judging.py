@@ -66,12 +66,15 @@ def before(patch: pytest.MonkeyPatch, owner: Any, name: str, act: Callable[[int]
     patch.setattr(owner, name, acting)
 
 
-@pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize(
-    ("stage", "changes"),
+    ("size", "stage", "changes"),
     [
-        ("words", ["filter.kind=band", "filter.low=0.2", "filter.high=0.6", "filter.max_draws=3"]),
-        ("shown", ["contrast={group_size: 2}", "rewards.terms.t={name: temporal_contrast}"]),
+        (
+            3,
+            "words",
+            ["filter.kind=band", "filter.low=0.2", "filter.high=0.6", "filter.max_draws=3"],
+        ),
+        (1, "shown", ["contrast={group_size: 2}", "rewards.terms.t={name: temporal_contrast}"]),
     ],
 )
 def test_batches_change_nothing(go, steps, size, stage, changes):
