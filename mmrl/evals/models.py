@@ -44,6 +44,11 @@ def fingerprint_files(folder: Path) -> str:
     return digest.hexdigest()
 
 
+def family_named(model_type: str) -> str:
+    """The family of a checkpoint by what it calls itself; that itself where there is none."""
+    return _TYPES.get(model_type, model_type)
+
+
 def _named(name: str | None, keys: Mapping[str, Any], project: Path) -> dict[str, Any]:
     if name is None:
         return {}
@@ -79,7 +84,7 @@ def _family_of(folder: Path, families: tuple[str, ...]) -> str:
         raise ConfigError(
             f"model={folder}: no checkpoint: it holds no config.json that can be read"
         ) from error
-    family = _TYPES.get(kind, kind)
+    family = family_named(kind)
     if family not in families:
         raise ConfigError(
             f"model={folder}: its config.json says {kind!r}, which is none of "

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from mmrl.config.lora import LoraConfig
 from mmrl.errors import ConfigError
-from mmrl.parts import ADAPTED, encoder_part
+from mmrl.parts import ADAPTED, Part, encoder_part
 from mmrl.plan.dimensions import Dimensions
 from mmrl.plan.parameters import Counts, named_parameters
 
@@ -47,14 +47,17 @@ def adapter_counts(model: Dimensions, config: LoraConfig) -> Counts:
     return Counts(**sums)
 
 
+def part_of(name: str) -> Part:
+    """The part of the model that a weight belongs to, by its name in any of the families."""
+    if _ENCODER.search(name):
+        return encoder_part(name)
+    return "head" if name.startswith("lm_head") else "language"
+
+
 def _chosen(layers: Mapping[str, tuple[int, int]], config: LoraConfig) -> list[str]:
     if isinstance(config.targets, str):
         wanted = ADAPTED[config.targets]
-        return [
-            name
-            for name in layers
-            if (encoder_part(name) if _ENCODER.search(name) else "language") in wanted
-        ]
+        return [name for name in layers if part_of(name) in wanted]
     for pattern in config.targets:
         if not any(re.search(pattern, name) for name in layers):
             raise ConfigError(

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import json
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
 from mmrl.commands.doctor import doctor
 from mmrl.doctor import findings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_doctor_tries_what_the_cpu_path_needs():
@@ -39,4 +43,5 @@ def test_every_extra_says_what_it_is_for_or_how_to_get_it():
     if not extras:
         pytest.skip("mmrl is not installed")
     assert all(finding.ok != bool(finding.fix) for finding in extras)
-    assert {"deepspeed", "vllm", "ray", "trackers", "dev"} <= {finding.name for finding in extras}
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert {finding.name for finding in extras} == {*declared["optional-dependencies"]}

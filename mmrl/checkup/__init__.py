@@ -1,0 +1,1 @@
+"""Looks a model over before it is trained: `mmrl doctor model=NAME`."""
