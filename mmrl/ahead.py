@@ -132,6 +132,7 @@ def begin_draw(
     places = run.sampler.take(count, progress)
     rows_P = [run.rows[place] for place in places]
     own = run.ranks.own(range(len(rows_P)))
+    run.prompts.look_ahead([*run.ranks.own(rows_P), *run.forecast.after(step)])
     moment = Moment(step=step, progress=progress, seed=seed, places_P=own)
     draw = drawing(run, stage.rollout, progress)
     beside = run.engine.elsewhere and not guide.looks

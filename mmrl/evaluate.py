@@ -58,8 +58,10 @@ def evaluate(
         max_new_tokens=stage.rollout.max_new_tokens, max_batch=stage.rollout.max_batch
     )
     rollouts: list[Rollout] = []
-    for chunk in micro_batches(len(rows), stage.eval.batch_size):
-        rows_P, ranks = rows[chunk.start : chunk.stop], policy.strategy.ranks
+    ranks, size = policy.strategy.ranks, stage.eval.batch_size
+    for chunk in micro_batches(len(rows), size):
+        rows_P, next_P = rows[chunk.start : chunk.stop], rows[chunk.stop : chunk.stop + size]
+        prompts.look_ahead([*ranks.own(rows_P), *ranks.own(next_P)])
         with policy.whole():
             prompts_P = [prompts(row) for row in ranks.own(rows_P)]
             completions_PG = engine.sample(prompts_P, greedy, group_size=1, seed=0, greedy=True)

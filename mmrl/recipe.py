@@ -75,13 +75,14 @@ class Maker:
     _fingerprint: str = ""
 
     def __call__(self, row: Row, tell: Tell = lambda _: None) -> Processed:
-        """Make a row's tensors; `tell` hears which medium is decoded next, and None when all are.
+        """Make a row's tensors; `tell` hears which medium is looked at next, and None when all were
+        decoded.
 
         Raises:
             DataError: a medium cannot be decoded, or the processor refuses it.
         """
         recipe, key = self.recipe, ""
-        media_key = _media_key(row, recipe.media)
+        media_key = _media_key(row, recipe.media, tell)
         text = recipe.text(row)
         if self.disk is not None:
             self._fingerprint = self._fingerprint or processor_fingerprint(recipe)
@@ -149,10 +150,11 @@ def _size_of_picture(decoded: Decoded) -> dict[str, int]:
     return {"width": width, "height": height}
 
 
-def _media_key(row: Row, media: MediaConfig) -> str:
+def _media_key(row: Row, media: MediaConfig, tell: Tell) -> str:
     settings = media.model_dump_json(exclude=NOT_SHAPING)
     hashes = []
     for medium in row.media:
+        tell(medium)
         check_encoded(medium, media, row.id)
         try:
             hashes.append(hash_medium(medium))

@@ -19,6 +19,7 @@ from mmrl.clock import Clock
 from mmrl.config.schema import GrpoStage, SftStage, Sharing
 from mmrl.curriculum.contract import Sampler
 from mmrl.curriculum.draws import Draws
+from mmrl.curriculum.forecast import Forecast
 from mmrl.curriculum.stopping import StopRules
 from mmrl.distributed.ranks import Ranks
 from mmrl.distributed.share import prompt_elsewhere, share_groups
@@ -76,6 +77,7 @@ class StageRun:
     rows: list[Row]
     heldout: list[Row]
     sampler: Sampler
+    forecast: Forecast
     stop: StopRules
     imitation: ImitationWeight | None
     """What imitation weighs beside reinforcement; None where nothing is imitated."""
@@ -185,6 +187,7 @@ def train_sft(run: StageRun, stage: SftStage) -> None:
                 with_empty_thought(run.rows[place], stage.thought_dropout, seed=run.seed)
                 for place in places
             ]
+            run.prompts.look_ahead([*run.ranks.own(rows), *run.forecast.after(run.step)])
             with run.policy.whole():
                 prompts_B = [run.prompts(row) for row in run.ranks.own(rows)]
             responses_B = [response_ids(run.policy, row) for row in rows]
@@ -278,6 +281,7 @@ def end_step(run: StageRun, metrics: Mapping[str, float], bar: Bar) -> None:
         "media_processed": prompts.processed,
         "media_from_memory": prompts.from_memory,
         "media_from_disk": prompts.from_disk,
+        "media_ahead": prompts.from_ahead,
     }
     run.folder.log_time(run.name, run.step, seconds | media)
     tokens = metrics.get("completion/length", 0.0) * metrics.get("completion/count", 0.0)

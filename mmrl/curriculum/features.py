@@ -30,6 +30,7 @@ def value_features(
     policy: Policy, prompts: Prompts, rows: Sequence[Row], places: Sequence[int]
 ) -> list[list[float]]:
     """Return the state [D] after each prompt, divided by its root mean square."""
+    prompts.look_ahead([rows[place] for place in policy.strategy.ranks.own(places)])
 
     def measure(place: int) -> list[float]:
         state_D = token_states(policy, prompts(rows[place]), _head(policy))[-1]
@@ -44,6 +45,7 @@ def angle_signals(
     policy: Policy, prompts: Prompts, rows: Sequence[Row], places: Sequence[int]
 ) -> list[float]:
     """Return the angle signal of each prompt; no tokens count as shared by all rows."""
+    prompts.look_ahead([rows[place] for place in policy.strategy.ranks.own(places)])
     module = last_mlp(policy)
 
     def measure(place: int) -> float:

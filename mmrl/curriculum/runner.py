@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -24,6 +25,7 @@ from mmrl.config.schema import (
 )
 from mmrl.config.stage_order import starts_from
 from mmrl.curriculum.build import build_sampler
+from mmrl.curriculum.forecast import build_forecast
 from mmrl.curriculum.rows import StageRows, load_stage_rows, takes_selected
 from mmrl.curriculum.select import SelectRun, run_select
 from mmrl.curriculum.stopping import StopRules
@@ -109,6 +111,8 @@ def _train_stages(loaded: LoadedRun, screen: Screen, ranks: Ranks) -> Path:
                 prompts=prompts,
             )
         trackers.close()
+        if prompts is not None:
+            prompts.close()
         if ranks.leads:
             write_report(folder.path, run, screen)
     finally:
@@ -194,6 +198,16 @@ def _run_stage(
     )
     sharing = ranks.gather(sharing, "sharing: agreeing")[0]
     policy = spread(policy, run.launch, ranks, prompts, [*rows.train, *rows.heldout], folder.path)
+    build = partial(
+        build_sampler,
+        stage.sampling,
+        stage.mixture,
+        rows.train,
+        seed=derive(run.seed, name, "order"),
+        prompts=prompts,
+        policy=policy,
+    )
+    sampler = build()
     with (
         _rubric(stage, rows.train) as rubric,
         _heldout_rubric(stage, rows) as heldout_rubric,
@@ -213,14 +227,8 @@ def _run_stage(
             heldout_rubric=heldout_rubric,
             rows=rows.train,
             heldout=rows.heldout,
-            sampler=build_sampler(
-                stage.sampling,
-                stage.mixture,
-                rows.train,
-                seed=derive(run.seed, name, "order"),
-                prompts=prompts,
-                policy=policy,
-            ),
+            sampler=sampler,
+            forecast=build_forecast(stage, build, sampler, rows.train, ranks),
             stop=StopRules(stage.stop, tokens=tokens),
             imitation=build_weight(stage.algo.imitation) if isinstance(stage, GrpoStage) else None,
             guide=build_guide(stage, prompts, rubric, heldout_rubric, sharing, rows.train)
@@ -344,7 +352,10 @@ def _prompts(kept: Prompts | None, policy: Policy, stage: AnyStage, screen: Scre
         opening=opening,
         warn=screen.say,
     )
-    if kept is None or not fresh.makes_what(kept):
+    if kept is None:
+        return fresh
+    if not fresh.makes_what(kept):
+        kept.close()
         return fresh
     kept.policy, kept.encoders = policy, None
     return kept

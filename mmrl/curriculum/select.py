@@ -74,7 +74,10 @@ def run_select(run: SelectRun, start: RunState | None = None) -> None:
         run.screen.bar(run.name, len(chunks), done=run.step) as bar,
     ):
         for chunk in chunks[run.step :]:
-            metrics = _score(run, rubric, [pool[place] for place in chunk])
+            ranks, coming = run.policy.strategy.ranks, pool[chunk.stop : chunk.stop + len(chunk)]
+            rows = [pool[place] for place in chunk]
+            run.prompts.look_ahead([*ranks.own(rows), *ranks.own(coming)])
+            metrics = _score(run, rubric, rows)
             bar.advance(metrics=metrics)
             if run.step % run.stage.checkpoint.every == 0 and run.step < len(chunks):
                 _save(run, finished=False)

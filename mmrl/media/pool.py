@@ -67,6 +67,11 @@ class Pool:
             threading.Thread(target=_feed, args=(state,), daemon=True, name="decoding").start()
         return task.future
 
+    def processes(self) -> list[int]:
+        """The ids of the worker processes."""
+        with self._state.lock:
+            return [worker.process.pid for worker in self._state.workers]
+
     def close(self) -> None:
         """End the workers, also amid a row; what was under way is given up."""
         _end(self._state, os.getpid())
@@ -192,7 +197,7 @@ def _obituary(row: Row, death: _Died) -> ConfigError | DataError:
             f"row {row.id}: the worker process that ran the processor on its media ended "
             f"({cause}); remove the row"
         )
-    problem = f"the worker process that decoded it ended ({cause})"
+    problem = f"the worker process that looked at it ended ({cause})"
     return medium_error(row.media[death.place], row.id, problem)
 
 

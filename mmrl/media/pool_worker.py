@@ -77,10 +77,10 @@ def _maker(recipe: Recipe, warnings: list[str]) -> Maker:
 
 def _make(maker: Maker, row: Row, memory: int, sink: IO[bytes]) -> dict[str, Any]:
     """Make a row, saying on the way where it is, in case that it is the end of this process."""
-    places = iter(range(len(row.media)))
 
     def tell(medium: Medium | None) -> None:
-        send(sink, json.dumps({"at": None if medium is None else next(places)}).encode())
+        place = None if medium is None else row.media.index(medium)
+        send(sink, json.dumps({"at": place}).encode())
 
     tell(None)
     return _leave(maker(row, tell), memory)

@@ -30,7 +30,9 @@ def set_up_sharing(
     """
     policy = policies[0]
     prompts.encoders = None
-    trial = [prompts(row) for row in _mixes(rows)]
+    first = _mixes(rows)
+    prompts.look_ahead(first)
+    trial = [prompts(row) for row in first]
     if chosen is None:
         choice = choose_sharing(policy, model, trial)
         chosen = choice.sharing
