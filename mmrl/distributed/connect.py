@@ -76,6 +76,8 @@ def _connect(launch: LaunchConfig, out: Path) -> Ranks:
     )
     ranks.begin("start")
     _watch(ranks)
+    # set by accelerate launch: transformers would then load weights in one process only
+    os.environ.pop("ACCELERATE_USE_FSDP", None)
     if launch.strategy in ("zero2", "zero3") and device_type(launch) == "cpu":
         # read when DeepSpeed is imported, which else looks for the first device it knows
         os.environ.setdefault("DS_ACCELERATOR", "cpu")

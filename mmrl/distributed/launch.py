@@ -18,9 +18,10 @@ from typing import IO
 from mmrl.config.launch import LaunchConfig
 from mmrl.config.runs import ASKED, RESOLVED
 from mmrl.config.schema import Run
+from mmrl.distributed.check import check_machine
 from mmrl.distributed.connect import PARENT
 from mmrl.distributed.plan import LAUNCH_FOLDER, PORT, launch_files
-from mmrl.errors import ConfigError, ProcessError, RunError
+from mmrl.errors import ProcessError, RunError
 
 _POLL_S = 0.1
 _GRACE_S = 5.0
@@ -40,15 +41,11 @@ def launch(run: Run, project: Path) -> int:
     """Train in several processes, or hand a batch script in; return the exit code.
 
     Raises:
+        ConfigError: this machine lacks what the launch needs.
         RunError: node 0 has not begun the run; or the batch script is refused.
         ProcessError: a process was lost.
     """
-    alone = run.launch.master_address in ("127.0.0.1", "localhost")
-    if run.launch.nodes > 1 and alone and run.launch.scheduler == "none":
-        raise ConfigError(
-            f"launch.master_address: {run.launch.nodes} nodes need the name of node 0 as the "
-            f"others reach it, got {run.launch.master_address}"
-        )
+    check_machine(run)
     folder = run.out / LAUNCH_FOLDER
     if run.launch.node_rank == 0:
         folder.mkdir(parents=True, exist_ok=True)
@@ -173,14 +170,25 @@ def _report(run: Run, failed: Child, children: list[Child]) -> int:
             failed, code = child, other
             break
     folder = run.out / LAUNCH_FOLDER
-    status = _read(folder / f"rank-{failed.rank}.status") or "start"
+    status = _status(folder, failed)
     how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
     said = _last_line(folder / f"rank-{failed.rank}.log") if code > 0 and failed.rank else ""
     raise ProcessError(
         f"process {failed.rank} of {run.launch.world} {how} ({status})"
-        f"{f', saying: {said}' if said else ''}; the others were stopped; "
-        f"go on with: mmrl train resume={run.out}"
+        f"{f', saying: {said}' if said else ''}; the others were stopped"
+        f"{_elsewhere(folder, children, status)}; go on with: mmrl train resume={run.out}"
     )
+
+
+def _status(folder: Path, child: Child) -> str:
+    return _read(folder / f"rank-{child.rank}.status") or "start"
+
+
+def _elsewhere(folder: Path, children: list[Child], status: str) -> str:
+    """Which processes stood at another place: where all but one wait, that one hangs."""
+    apart = [child for child in children if _status(folder, child) != status]
+    shown = [f"process {child.rank} ({_status(folder, child)})" for child in apart[:3]]
+    return f", {', '.join(shown)} elsewhere" if shown else ""
 
 
 def _last_line(path: Path) -> str:

@@ -73,6 +73,7 @@ def accelerate_config(launch: LaunchConfig, *, node: int, folder: Path, stage: s
             "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
             "fsdp_reshard_after_forward": True,
             "fsdp_state_dict_type": "FULL_STATE_DICT",
+            "fsdp_cpu_ram_efficient_loading": False,
         }
     return config
 
@@ -130,7 +131,7 @@ def plan_lines(run: Run, project: Path, typed: Sequence[str]) -> str:
         config = str(folder / f"accelerate-node{node}.yaml")
         started = ["accelerate", "launch", "--config_file", config, "-m", *command]
         parts.append(f"# node {node}: {shlex.join(command)}")
-        parts.append(f"#   the same by accelerate: {shlex.join(started)}")
+        parts.append(f"#   the same by accelerate, with the files above: {shlex.join(started)}")
     return "\n".join(parts) + "\n"
 
 
@@ -157,7 +158,11 @@ def sbatch_script(run: Run, folder: Path, project: Path) -> str:
     if launch.backend != "gloo":
         options["--gpus-per-node"] = str(launch.processes)
     header = [f"{key}={value}" for key, value in options.items() if key not in given]
-    port = launch.master_port or PORT
+    if not given & {"--cpus-per-task", "-c", "--cpus-per-gpu", "--exclusive"}:
+        # a task, which is all processes of a node, would else have one CPU
+        header.append("--exclusive")
+    # jobs that share a node meet at ports of their own
+    port = launch.master_port or "$((20000 + SLURM_JOB_ID % 20000))"
     command = [
         "mmrl",
         "--project",
@@ -168,7 +173,7 @@ def sbatch_script(run: Run, folder: Path, project: Path) -> str:
         "'launch.sbatch=[]'",
         '"launch.node_rank=$SLURM_NODEID"',
         '"launch.master_address=$MASTER"',
-        f"launch.master_port={port}",
+        '"launch.master_port=$PORT"',
     ]
     return "\n".join(
         [
@@ -177,7 +182,10 @@ def sbatch_script(run: Run, folder: Path, project: Path) -> str:
             "set -euo pipefail",
             f"cd {shlex.quote(str(Path.cwd()))}",
             'MASTER=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)',
-            "export MASTER",
+            f"PORT={port}",
+            "export MASTER PORT",
+            # srun does not take over what was asked of sbatch
+            'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-}"',
             # quoted so that each task, not the batch script, fills in its own node
             f"srun --kill-on-bad-exit=1 bash -c {shlex.quote(' '.join(command))}",
             "",
