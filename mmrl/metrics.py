@@ -16,7 +16,10 @@
 | `policy/taught_tokens`     | tokens with a share in the gradient, per optimizer step           |
 | `policy/uncertain_tokens`  | tokens that learn for their entropy, with high_entropy_share      |
 | `policy/entropy`           | mean entropy of the distributions that those were sampled from    |
-| `policy/sampling_gap`      | largest difference of a log-prob as sampled and as scored         |
+| `policy/sampling_gap`      | largest difference of a log-prob as sampled and as scored; with   |
+|                            | async_steps it holds what the last update moved, too              |
+| `policy/steps_behind`      | updates since the step's first draw began, with async_steps       |
+| `policy/importance`        | mean weight by algo.importance, and `importance_capped_frac`      |
 | `policy/clip_frac`         | share of tokens whose ratio was clipped                           |
 | `policy/ratio_max`         | the largest ratio                                                 |
 | `empg/lines`               | mean lines of a completion; also the least and largest entropy    |
@@ -28,8 +31,9 @@
 | `thinking/share`           | share of completions that think; also the accuracy of both modes  |
 | `optim/lr`                 | learning rate                                                     |
 | `optim/grad_norm`          | norm of the gradient before clipping                              |
-| `media/decoded`            | media in the step's different prompts; each is decoded once       |
-| `media/processed`          | the step's different prompts; each is processed once              |
+| `media/decoded`            | media in the different prompts that the step asked, those of a    |
+|                            | draw that begins ahead included; each is decoded once             |
+| `media/processed`          | these prompts; each is processed once                             |
 | `media/encoded`            | those of them with media: each goes through the encoders once per |
 |                            | pass, or once per run where these are frozen                      |
 | `sampler/<what>`           | what a sampler moves: window, open share, middle; per source      |

@@ -96,10 +96,11 @@ class Bar:
         metrics: Mapping[str, float] | None = None,
         *,
         tokens_per_second: float | None = None,
+        idle_frac: float | None = None,
     ) -> None:
         """Move on by `count` steps and show the numbers."""
         self.done += count
-        numbers = numbers_line(metrics or {}, tokens_per_second)
+        numbers = numbers_line(metrics or {}, tokens_per_second, idle_frac)
         self.progress.update(self.task, advance=count, numbers=numbers)  # type: ignore[arg-type]
         if self.screen.console.is_terminal:
             return
@@ -112,11 +113,17 @@ class Bar:
             self.screen.say(f"{self.title} {self.done}/{self.total}  {numbers}")
 
 
-def numbers_line(metrics: Mapping[str, float], tokens_per_second: float | None) -> str:
+def numbers_line(
+    metrics: Mapping[str, float],
+    tokens_per_second: float | None,
+    idle_frac: float | None = None,
+) -> str:
     """The numbers that a person wants, in one line."""
     shown = [f"{name} {metrics[key]:.3g}" for key, name in _SHOWN.items() if key in metrics]
     if tokens_per_second is not None:
         shown.append(f"{tokens_per_second:.0f} tok/s")
+    if idle_frac is not None:
+        shown.append(f"idle {idle_frac:.0%}")
     return "  ".join(shown)
 
 

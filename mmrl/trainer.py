@@ -285,7 +285,11 @@ def end_step(run: StageRun, metrics: Mapping[str, float], bar: Bar) -> None:
     }
     run.folder.log_time(run.name, run.step, seconds | media)
     tokens = metrics.get("completion/length", 0.0) * metrics.get("completion/count", 0.0)
-    bar.advance(metrics=metrics, tokens_per_second=tokens / seconds["step_s"] if tokens else None)
+    bar.advance(
+        metrics=metrics,
+        tokens_per_second=tokens / seconds["step_s"] if tokens else None,
+        idle_frac=seconds["idle_frac"],
+    )
     if run.over:
         return
     if run.stage.eval.every and run.step % run.stage.eval.every == 0:

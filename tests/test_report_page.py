@@ -14,6 +14,7 @@ from mmrl.errors import RunError
 from mmrl.reporting.curves import read_history
 from mmrl.reporting.page import write_page
 from mmrl.reporting.report import summarise
+from mmrl.reporting.step_times import step_columns
 from mmrl.reporting.tables import accuracy_table, time_table
 
 HOSTILE = "</p><script>alert(1)</script><img src=x onerror=alert(1)>\0\u202egpj\ud800\"'&"
@@ -259,6 +260,36 @@ def test_time_is_split_by_phase(full):
         "sft": "prompts 1.0 s, update 2.0 s, rest 0.5 s",
         "grpo": "sample 4.0 s, judge 1.0 s, eval 1 min 30 s",
     }
+
+
+def test_every_step_has_a_column_of_its_phases_and_the_last_clock_counts(tmp_path):
+    phases = {"prompts_s": 0.5, "sample_s": 2.0, "judge_s": 1.0, "update_s": 0.5}
+    lines = [
+        {
+            "stage": "<grpo>",
+            "step": step,
+            **phases,
+            "step_s": seconds,
+            "idle_frac": 1 - 2.5 / seconds,
+        }
+        for step, seconds in [(1, 40.0), (2, 4.0), (1, 5.0)]
+    ]
+    write_lines(tmp_path / "timings.jsonl", lines)
+    shown = step_columns(tmp_path)
+    assert "&lt;grpo&gt;" in shown
+    assert "4.5 s a step; the model idle 44% of the time" in shown
+    told = re.findall(r'<b style="height:(.*?)%" title="(.*?)">', shown)
+    spent = "prompts 0.5 s, sample 2.0 s, judge 1.0 s, update 0.5 s"
+    assert told == [("100", f"step 1: {spent}, rest 1.0 s"), ("80", f"step 2: {spent}")]
+    assert step_columns(tmp_path / "nowhere") == ""
+
+
+def test_a_long_stage_has_columns_of_several_steps(tmp_path):
+    lines = [{"stage": "s", "step": n, "update_s": 1.0, "step_s": 1.0} for n in range(1, 301)]
+    write_lines(tmp_path / "timings.jsonl", lines)
+    told = re.findall(r'title="(.*?)"', step_columns(tmp_path))
+    assert len(told) == 100
+    assert told[-1] == "steps 298 to 300: update 1.0 s"
 
 
 def test_a_moved_run_folder_keeps_its_links(full, tmp_path):

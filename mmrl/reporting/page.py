@@ -19,6 +19,7 @@ from mmrl.reporting.media_links import MediaLinks
 from mmrl.reporting.panels import curves_section
 from mmrl.reporting.report import moments
 from mmrl.reporting.rollout_cards import find_modalities, read_shown_steps, show_step
+from mmrl.reporting.step_times import step_columns
 from mmrl.reporting.tables import accuracy_table, difference, time_table
 
 _POLICY = (
@@ -63,7 +64,7 @@ def write_page(folder: Path, run: Run, report: dict[str, Any]) -> None:
         "Accuracy": accuracy_table(report, columns, modalities) if report["by_modality"] else "",
         "Curves": "".join(curves_section(curves, modalities) for curves in _kinds(history)),
         "Rollouts": _rollouts(folder, run),
-        "Time": time_table(folder),
+        "Time": time_table(folder) + step_columns(folder),
         "Setup": _setup(folder, run),
     }
     page = _page(

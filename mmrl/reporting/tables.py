@@ -9,9 +9,10 @@ from typing import Any
 
 from mmrl.reporting.curves import read_lines
 from mmrl.reporting.markup import colour, duration, text
+from mmrl.reporting.step_times import IN_STEP
 
-PHASES = ("prepare", "prompts", "sample", "judge", "update", "eval", "rest")
-"""What a stage spends its time on; the rest is logging and waiting."""
+PHASES = ("prepare", *IN_STEP, "eval", "rest")
+"""What a stage spends its time on; the rest is logging."""
 
 
 def accuracy_table(
@@ -134,6 +135,6 @@ def _read_seconds(folder: Path) -> dict[str, dict[str, float]]:
         named = {phase: line.get(f"{phase}_s", 0.0) for phase in PHASES if phase != "rest"}
         for phase, seconds in named.items():
             phases[phase] += seconds
-        in_step = sum(named[phase] for phase in ("prompts", "sample", "judge", "update"))
+        in_step = sum(named[phase] for phase in IN_STEP)
         phases["rest"] += max(0.0, line.get("step_s", 0.0) - in_step)
     return spent
