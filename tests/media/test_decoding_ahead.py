@@ -157,6 +157,7 @@ def test_a_text_needs_no_worker(omni, ask):
     prompts = Prompts(policy=omni, media=MEDIA)
     prompts.look_ahead([ask("how many?")])
     assert prompts(ask("how many?")).ids
+    assert prompts._ahead
     assert prompts._ahead.pool.processes() == []
 
 
