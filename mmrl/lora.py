@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from mmrl.config.lora import LoraConfig
+from mmrl.config.schema import Run
 from mmrl.errors import ConfigError, RunError
 from mmrl.parts import ADAPTED, parts_of
 
@@ -60,6 +61,17 @@ def check_lora(config: LoraConfig, device: str) -> None:
         raise ConfigError(
             "model.lora.quantize: nf4 needs a GPU, and torch sees none; use quantize=none"
         )
+
+
+def check_adapters(run: Run) -> None:
+    """Refuse what this machine cannot do, before anything is loaded.
+
+    Raises:
+        ConfigError: a package or a GPU is missing for a stage's adapter.
+    """
+    for stage in run.stages.values():
+        if stage.model.lora is not None:
+            check_lora(stage.model.lora, stage.model.device)
 
 
 def quantization(config: LoraConfig | None, dtype: torch.dtype) -> dict[str, Any]:

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from mmrl.checkpoint import RunState, load_optimizer, save_checkpoint
+from mmrl.cli import run
+from mmrl.config.dump import dump_run
 from mmrl.config.loader import load_run
 from mmrl.config.schema import MediaConfig, ModelConfig, OptimConfig
 from mmrl.errors import ConfigError, RunError
@@ -110,18 +112,18 @@ def test_moments_of_another_kind_are_refused():
 
 @pytest.mark.parametrize("kind", ["adamw_8bit", "paged_adamw_8bit"])
 def test_what_is_missing_is_one_line_before_anything_is_loaded(kind, monkeypatch):
-    run = load_run(["stage=quickstart/grpo", f"optim.kind={kind}"], default_project()).run
+    asked = load_run(["stage=quickstart/grpo", f"optim.kind={kind}"], default_project()).run
     monkeypatch.setattr("mmrl.optimizers.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"needs bitsandbytes, .*; pip install .*, or use adamw$"):
-        check_optimizers(run)
+        check_optimizers(asked)
 
 
 def test_pages_need_a_gpu(monkeypatch):
     arguments = ["stage=quickstart/grpo", "optim.kind=paged_adamw_8bit"]
-    run = load_run(arguments, default_project()).run
+    asked = load_run(arguments, default_project()).run
     monkeypatch.setattr("mmrl.optimizers.find_spec", lambda name: object())
     with pytest.raises(ConfigError, match=r"there is no GPU here; use adamw_8bit$"):
-        check_optimizers(run)
+        check_optimizers(asked)
 
 
 @pytest.mark.parametrize("strategy", ["zero2", "zero3", "fsdp2"])
@@ -131,6 +133,32 @@ def test_moments_that_would_be_shared_out_are_refused(strategy, kind):
     with pytest.raises(ConfigError, match=r"optim\.kind: \w+ keeps moments whole") as caught:
         load_run(["stage=quickstart/grpo", f"optim.kind={kind}", *launch], default_project())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("strategy", ["zero2", "zero3", "fsdp2"])
+def test_four_bits_are_not_shared_out_either(strategy):
+    keys = ["model=qwen2_5_vl_7b", "model.lora.quantize=nf4", "launch.processes=2"]
+    with pytest.raises(ConfigError, match=r"lora\.quantize: weights in four bits stay whole"):
+        load_run(["stage=geometry3k", *keys, f"launch.strategy={strategy}"], default_project())
+
+
+def test_a_resumed_run_cannot_be_launched_so_either(tmp_path):
+    asked = load_run(["stage=quickstart/grpo", "optim.kind=adamw_8bit"], default_project()).run
+    (tmp_path / "config.yaml").write_text(dump_run(asked))
+    (tmp_path / "metrics.jsonl").touch()
+    launch = ["launch.processes=2", "launch.strategy=zero2"]
+    with pytest.raises(ConfigError, match=r"keeps moments whole.*use ddp, or adamw$"):
+        load_run([f"resume={tmp_path}", *launch], default_project())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_four_bits_without_a_gpu_are_refused_before_rows_are_made(tmp_path, capsys):
+    arguments = ["stage=quickstart/sft", "model=qwen2_5_vl_3b", "model.lora.quantize=nf4"]
+    out = tmp_path / "run"
+    assert run(["--project", str(default_project()), "train", *arguments, f"out={out}"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "model.lora.quantize: nf4 needs" in line
+    assert not (out / "data").exists()
 
 
 def test_every_process_may_hold_them_whole():

@@ -33,9 +33,12 @@ def load_parts(config: ModelConfig, folder: Path | None) -> tuple[Any, Any]:
         model, processor = build_tiny(str(config.tiny), seed=0)
         return model.config, processor
     import transformers
+    from transformers.utils import logging
 
     family = FAMILIES[config.family]
     kept: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
     try:
         config_class = getattr(transformers, family.model_class).config_class
         found = config_class.from_pretrained(folder, **kept)
@@ -44,6 +47,8 @@ def load_parts(config: ModelConfig, folder: Path | None) -> tuple[Any, Any]:
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ValueError(f"{folder}: cannot be loaded as {config.family}: {reason}") from error
+    finally:
+        logging.set_verbosity(verbosity)
 
 
 def missing_packages(config: ModelConfig) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from mmrl.config.files import COMMAND_LINE, choice_layers, options
 from mmrl.config.keys import annotation_at
 from mmrl.config.launch import LaunchConfig
 from mmrl.config.overrides import Override, parse_overrides
-from mmrl.config.schema import GrpoStage, check_optimizer_kinds
+from mmrl.config.schema import GrpoStage, check_spread
 from mmrl.config.section import Section
 from mmrl.errors import ConfigError
 
@@ -59,7 +59,7 @@ def read_subject(arguments: Sequence[str], project: Path) -> Subject:
     launch = _launch([o for o in overrides if o.path[0] == "launch"], project)
     if launch is not None:
         try:
-            check_optimizer_kinds({"doctor": stage}, launch)
+            check_spread({"doctor": stage}, launch)
         except ValueError as error:
             raise ConfigError(str(error)) from error
     return Subject(stage=stage, launch=launch)

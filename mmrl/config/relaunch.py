@@ -14,7 +14,7 @@ from mmrl.config.files import COMMAND_LINE, choice_layers
 from mmrl.config.keys import annotation_at
 from mmrl.config.launch import LaunchConfig
 from mmrl.config.overrides import Override
-from mmrl.config.schema import Run, check_optimizer_kinds
+from mmrl.config.schema import Run, check_spread
 from mmrl.errors import ConfigError
 
 GROUP = "launch"
@@ -42,7 +42,7 @@ def relaunched(run: Run, overrides: Sequence[Override], project: Path) -> Run:
         named = lines(mistakes, lambda path: ".".join((GROUP, *path)), lambda _: COMMAND_LINE)
         raise ConfigError("\n".join(named))
     try:
-        check_optimizer_kinds(run.stages, launch)
+        check_spread(run.stages, launch)
     except ValueError as error:
         raise ConfigError(str(error)) from error
     return run.model_copy(update={"launch": launch})

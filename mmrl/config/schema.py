@@ -373,21 +373,29 @@ class Run(Section):
         return self
 
     @model_validator(mode="after")
-    def _optimizers(self) -> Run:
-        check_optimizer_kinds(self.stages, self.launch)
+    def _spread(self) -> Run:
+        check_spread(self.stages, self.launch)
         return self
 
 
-def check_optimizer_kinds(stages: Mapping[str, AnyStage], launch: LaunchConfig) -> None:
-    """Refuse optimizers whose moments the launch would share out.
+def check_spread(stages: Mapping[str, AnyStage], launch: LaunchConfig) -> None:
+    """Refuse what a launch that shares optimizer states out cannot hold.
 
     Raises:
-        ValueError: a stage has one.
+        ValueError: a stage has it.
     """
+    if launch.strategy in ("single", "ddp"):
+        return
     for name, stage in stages.items():
         kind = "adamw" if isinstance(stage, SelectStage) else stage.optim.kind
-        if kind != "adamw" and launch.strategy not in ("single", "ddp"):
+        if kind != "adamw":
             raise ValueError(
                 f"stages.{name}.optim.kind: {kind} keeps moments whole, which "
                 f"launch.strategy {launch.strategy} shares out; use ddp, or adamw"
+            )
+        lora = stage.model.lora
+        if lora is not None and lora.quantize != "none":
+            raise ValueError(
+                f"stages.{name}.model.lora.quantize: weights in four bits stay whole, which "
+                f"launch.strategy {launch.strategy} shares out; use ddp, or quantize=none"
             )

@@ -36,6 +36,7 @@ from mmrl.distributed.strategy import Replicated
 from mmrl.engines.engine import build_engine
 from mmrl.errors import RunError
 from mmrl.guidance.build import build_guide, check_help, words_of
+from mmrl.lora import check_adapters
 from mmrl.model import Policy, load_policy
 from mmrl.objectives.mixed import build_weight
 from mmrl.objectives.reference import load_reference
@@ -81,6 +82,7 @@ def _train_stages(loaded: LoadedRun, screen: Screen, ranks: Ranks) -> Path:
     run = loaded.run
     check_strategy(run)
     check_optimizers(run)
+    check_adapters(run)
     folder = ranks.in_turn(lambda: _open_folder(loaded, ranks), "opening the run folder")
     try:
         for warning in folder.warnings:
