@@ -98,6 +98,19 @@ def load_state(
     }
 
 
+@torch.no_grad()
+def forget_state(optimizer: torch.optim.Optimizer) -> None:
+    """Begin anew: moments and counts of steps become zero where they are, since DeepSpeed has views
+    of them; those in 8 bits are made again when they are needed.
+    """
+    if hasattr(optimizer, "init_state"):
+        optimizer.state.clear()
+        return
+    for state in optimizer.state.values():
+        for value in state.values():
+            value.zero_()
+
+
 def _load_bits(optimizer: Any, parameter: torch.nn.Parameter, saved: Mapping[str, Tensor]) -> None:
     """Its own buffers are filled, which may be pages that the host and a GPU share."""
     [group] = optimizer.param_groups

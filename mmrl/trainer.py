@@ -36,6 +36,7 @@ from mmrl.objectives.empg import modulate_advantages
 from mmrl.objectives.imitation import ImitationWeight
 from mmrl.objectives.mixed import backward_mixed, response_ids
 from mmrl.objectives.reference import reset_reference
+from mmrl.optimizers import forget_state
 from mmrl.prompt import Prompts
 from mmrl.rollout import as_record, fill_advantages
 from mmrl.rubric import Rubric
@@ -251,7 +252,7 @@ def move_reference(run: StageRun, stage: GrpoStage) -> None:
     with run.policy.whole():
         reset_reference(run.reference, run.policy)
     if config.optimizer:
-        run.optimizer.adamw.state.clear()
+        forget_state(run.optimizer.adamw)
 
 
 def keep_count(run: StageRun, stage: GrpoStage, rollouts: list[Rollout]) -> None:
