@@ -14,7 +14,9 @@ from typing import Any
 from mmrl.checkpoint import Checkpoint, find_checkpoints
 from mmrl.config.runs import RESOLVED
 from mmrl.errors import RunError
+from mmrl.families import FAMILIES, Family
 from mmrl.lora import is_adapter
+from mmrl.released import release
 
 _OWN = ("state.json", "manifest.json", "optimizer.safetensors", "reference.safetensors")
 """Of a checkpoint, what only resuming needs."""
@@ -56,12 +58,19 @@ def export(
         for file in sorted(chosen.folder.iterdir()):
             if file.name not in _OWN:
                 shutil.copy2(file, out / file.name)
-    (out / "README.md").write_text(model_card(run, chosen, adapter=adapter and not merge))
+    note = None
+    if not adapter or merge:
+        note = release(out, _family(run, chosen), source=_source(run))
+    (out / "README.md").write_text(
+        model_card(run, chosen, adapter=adapter and not merge, note=note)
+    )
     return Exported(folder=out, checkpoint=chosen.folder.name, adapter=adapter and not merge)
 
 
-def model_card(run: Path, checkpoint: Checkpoint, *, adapter: bool) -> str:
-    """What the weights are, in Markdown: the curriculum, its data, its results and its versions."""
+def model_card(run: Path, checkpoint: Checkpoint, *, adapter: bool, note: str | None = None) -> str:
+    """What the weights are, in Markdown: the curriculum, its data, its results and its versions;
+    `note` is what else has to be known of them.
+    """
     config = _resolved(run)
     state = checkpoint.state
     stages = config["stages"]
@@ -78,6 +87,7 @@ def model_card(run: Path, checkpoint: Checkpoint, *, adapter: bool) -> str:
             "",
             f"Trained with mmrl from {base}: stage {state.stage}, step {state.step}, "
             f"{state.tokens} completion tokens, seed {config['seed']}.",
+            *(["", note] if note else []),
             "",
             "## Curriculum",
             "",
@@ -127,6 +137,27 @@ def _write_merged(run: Path, checkpoint: Checkpoint, out: Path) -> None:
     section = {**section, "lora": None, "device": "cpu", "gradient_checkpointing": False}
     config = ModelConfig.model_validate({**section, "freeze": "none"})
     save_policy(load_policy(config, seed=0, weights=checkpoint.folder), out)
+
+
+def _family(run: Path, checkpoint: Checkpoint) -> Family:
+    return FAMILIES[_resolved(run)["stages"][checkpoint.state.stage]["model"]["family"]]
+
+
+def _source(run: Path) -> Path | None:
+    """The folder with the weights that the run's first stage began with; of a name on a hub, what
+    was downloaded for training.
+    """
+    first = next(iter(_resolved(run)["stages"].values()))["model"]
+    path = first.get("path")
+    if path is None or Path(path).is_dir():
+        return None if path is None else Path(path)
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(path, revision=first.get("revision"), local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
 
 
 def _resolved(run: Path) -> dict[str, Any]:

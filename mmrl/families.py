@@ -63,6 +63,10 @@ class Family:
     """What stands before the names of its weights in a checkpoint of the whole model, where the
     class is only a part of that.
     """
+    released_names: tuple[tuple[str, str], ...] = ()
+    """Patterns in the names under which transformers writes weights, and what stands there in
+    released checkpoints, where the two differ.
+    """
     packages: tuple[str, ...] = ()
     """What its processor imports besides transformers."""
     attention: Literal["causal", "bidirectional_media", "recurrent"] = "causal"
@@ -202,6 +206,8 @@ FAMILIES: dict[str, Family] = {
         coordinates="pixel",
         positions=_plain_positions,
         feature_counts=_feature_counts,
+        # transformers 5.17 puts the language model one level too deep
+        released_names=((r"^language_model\.model\.model\.", "language_model.model."),),
     ),
     "smolvlm": Family(
         model_class="SmolVLMForConditionalGeneration",
@@ -222,5 +228,6 @@ FAMILIES: dict[str, Family] = {
         feature_counts=count_llava_onevision,
         processing=process_llava_onevision,
         prepare=take_videos_of_any_length,
+        released_names=((r"^vision_tower\.(?!vision_model\.)", "vision_tower.vision_model."),),
     ),
 }

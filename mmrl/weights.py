@@ -4,6 +4,7 @@ engine is given after a step, and what is exported.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from mmrl.lora import is_adapter_weight, merged_layers
 
 if TYPE_CHECKING:
+    from mmrl.families import Family
     from mmrl.model import Policy
 
 
@@ -37,24 +39,34 @@ def checkpoint_weights(policy: Policy) -> Iterator[tuple[str, Tensor]]:
     """
     from transformers.core_model_loading import revert_weight_conversion
 
-    prefix = policy.family.checkpoint_prefix
     for name, weight in whole_weights(policy):
         for own, found in revert_weight_conversion(policy.model, {name: weight}).items():
-            # transformers 5.17 puts Qwen2-Audio's language model one level too deep
-            yield prefix + own.replace("model.model.", "model."), found
+            yield released_name(policy.family, own), found
+
+
+def released_name(family: Family, name: str) -> str:
+    """The name in a released checkpoint of a weight that transformers writes under `name`."""
+    for pattern, own in family.released_names:
+        name = re.sub(pattern, own, name)
+    return family.checkpoint_prefix + name
 
 
 def untied_config(policy: Policy) -> Any:
     """The configuration under which other engines know the model, with a head of its own, which
     `checkpoint_weights` has: vLLM keeps a packed copy of a tied head on CPUs, and does not renew it
     with the embedding.
-
-    Where training holds a part of a model (the thinker of Qwen2.5-Omni), it is that of the whole.
     """
-    config = type(policy.model.config)(**policy.model.config.to_dict())
-    config.architectures = [policy.family.model_class]
+    return released_config(policy.model.config, policy.family)
+
+
+def released_config(own: Any, family: Family) -> Any:
+    """The configuration of the model with a head that is not tied. Where training holds a part of a
+    model (the thinker of Qwen2.5-Omni), it is that of the whole, without what is not held.
+    """
+    config = type(own)(**own.to_dict())
+    config.architectures = [family.model_class]
     config.tie_word_embeddings = config.get_text_config().tie_word_embeddings = False
-    if not policy.family.checkpoint_prefix:
+    if not family.checkpoint_prefix:
         return config
     from transformers import Qwen2_5OmniConfig
 

@@ -170,7 +170,8 @@ def _qwen2_audio(tokenizer: Any) -> tuple[PreTrainedModel, ProcessorMixin]:
     )
 
     config = Qwen2AudioConfig(
-        text_config=_plain_text_config(tokenizer) | {"model_type": "qwen2"},
+        text_config=_plain_text_config(tokenizer)
+        | {"model_type": "qwen2", "tie_word_embeddings": False},
         audio_config={
             "num_mel_bins": 64,
             "d_model": 96,
