@@ -73,7 +73,10 @@ def run_benchmarks(
         coordinates=stage.model.coordinates,
     )
     settings = _settings(stage, out, max_new_tokens)
-    results = evaluate_tasks(tasks, engine, settings, screen=screen)["results"]
+    try:
+        results = evaluate_tasks(tasks, engine, settings, screen=screen)["results"]
+    finally:
+        engine.close()
     return {
         f"eval/benchmark/{name}/{mode}": found["value"]
         for name, summary in results.items()

@@ -17,6 +17,9 @@ import torch
 
 from mmrl.config.schema import MediaConfig, ModelConfig
 from mmrl.errors import ConfigError, DataError
+from mmrl.evals.benchmark import Decoding, Item
+from mmrl.evals.engine import Request
+from mmrl.evals.engines.hf import policy_engine
 from mmrl.families import FAMILIES
 from mmrl.media.pool import Pool
 from mmrl.media.writers import write_png, write_wav
@@ -248,6 +251,33 @@ def test_a_processor_that_cannot_travel_is_one_line(omni, ask):
     recipe.processor.odd = lambda: None
     with pytest.raises(ConfigError, match=r"media.workers: the processor .* set media.workers=0"):
         Pool(1).submit(recipe, ask(*MIXES["image"]))
+
+
+def test_an_evaluation_with_workers_answers_the_same_and_names_what_is_fatal(omni, ask, odd):
+    rows = [ask(*parts, row_id=row_id) for row_id, parts in list(MIXES.items())[:3]]
+    fatal = _with(ask(*MIXES["image"], row_id="fatal"), 0, odd.Deadly)
+    answers = []
+    for media, asked in ((MEDIA.model_copy(update={"workers": 0}), rows), (MEDIA, [*rows, fatal])):
+        engine = policy_engine(omni, weights="w", settings={}, batch_size=4)
+        requests = [
+            Request(
+                key=row.id,
+                task="toy",
+                item=Item(id=row.id, answer="3"),
+                sample=0,
+                row=row,
+                decoding=Decoding(max_new_tokens=3),
+                media=media,
+                seed=0,
+            )
+            for row in asked
+        ]
+        answers.append({request.key: answer for request, answer in engine.answer(requests)})
+        engine.close()
+    error = answers[1].pop("fatal").error
+    assert answers[0] == answers[1]
+    assert error is not None
+    assert "row fatal: image" in error
 
 
 ORPHANS = """

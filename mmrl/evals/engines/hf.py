@@ -72,6 +72,8 @@ def policy_engine(
         for request in requests:
             if request.media not in makers:
                 makers[request.media] = Prompts(policy=policy, media=request.media, system=system)
+            makers[request.media].look_ahead([request.row])
+        for request in requests:
             try:
                 ready.append((request, makers[request.media](request.row)))
             except DataError as error:
@@ -82,6 +84,10 @@ def policy_engine(
             for (request, prompt), completion in zip(batch, _sample(policy, batch), strict=True):
                 yield request, _answer(completion, prompt)
 
+    def close() -> None:
+        for prompts in makers.values():
+            prompts.close()
+
     return Engine(
         name="hf",
         version=find_version("transformers", "torch"),
@@ -90,6 +96,7 @@ def policy_engine(
         answer=answer,
         batch=batch_size,
         coordinates=coordinates or policy.family.coordinates,
+        close=close,
     )
 
 
