@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mmrl.checkup.checkpoint import finding, look_at_files, look_at_weights, model_type
 from mmrl.checkup.fits import Fit, fits_of
-from mmrl.checkup.hub import small_files
+from mmrl.checkup.hub import RefusedError, small_files
 from mmrl.checkup.processor import load_parts, look_at_processor, missing_packages
 from mmrl.checkup.subject import Subject
 from mmrl.config.schema import MediaConfig, ModelConfig
@@ -64,6 +64,9 @@ def _folder(config: ModelConfig) -> tuple[Path | None, list[Finding]]:
         return path, [finding("model", "folder", str(path))]
     try:
         found = small_files(str(config.path), config.revision)
+    except RefusedError as error:
+        fix = "see model.path and model.revision, or log in (hf auth login)"
+        return None, [finding("model", "hub", str(error), fix, ok=False)]
     except ValueError as error:
         detail = f"{error}; what follows is known without it"
         one = Finding(about="model", name="hub", ok=False, detail=detail, required=False)

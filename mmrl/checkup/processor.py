@@ -68,6 +68,10 @@ def look_at_processor(config: ModelConfig, model: Any, processor: Any) -> Iterat
     media = [kind for kind in _KINDS if kind in FAMILIES[config.family].media]
     for kind in media:
         yield _placeholder(kind, model, processor)
+    if "audio" in media:
+        heard = processor.feature_extractor
+        seconds = heard.n_samples / heard.sampling_rate
+        yield finding("processor", "sound", f"{heard.sampling_rate:,} Hz, {seconds:g} s at most")
     yield _end(tokenizer)
     yield from _template(processor, media)
 

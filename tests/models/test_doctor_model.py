@@ -279,6 +279,31 @@ def test_what_was_downloaded_before_is_looked_over(checkpoints, tmp_path):
     assert ("weights", "files") not in found
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "RepositoryNotFoundError",
+            "the hub has no such model, or does not show it; see model.path",
+        ),
+        ("GatedRepoError", "its terms have to be accepted on the hub first; see model.path"),
+        ("RevisionNotFoundError", "there is no revision 'v9'; see model.path and model.revision"),
+    ],
+)
+def test_what_the_hub_refuses_is_said(name, message, monkeypatch):
+    import httpx
+    import huggingface_hub
+
+    def refuse(*arguments, **options):
+        request = httpx.Request("GET", "https://hub.invalid")
+        response = httpx.Response(404, request=request)
+        raise getattr(huggingface_hub.errors, name)("404", response=response)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    [line] = wrong("model=qwen2_5_vl_7b", "model.revision=v9")
+    assert line.startswith(f"hub: Qwen/Qwen2.5-VL-7B-Instruct: {message}")
+
+
 def test_the_table_says_what_the_plan_says(capsys):
     arguments = ["model=qwen2_5_vl_7b", "launch=node8"]
     shape = ["rollout.max_batch=64", "optim.micro_tokens=8192", "rollout.prompts_per_step=64"]
