@@ -65,9 +65,9 @@ def _column(part: Sequence[Mapping[str, Any]], longest: float) -> str:
     first, last = part[0]["step"], part[-1]["step"]
     steps = f"step {first}" if first == last else f"steps {first} to {last}"
     told = ", ".join(f"{phase} {duration(s)}" for phase, s in seconds.items() if s >= 0.005 * whole)
-    # the first phase stands lowest
+    # the first phase stands lowest; parts that sum to less than 1 would leave a gap
     bits = "".join(
-        f'<i class=phase-{phase} style="flex:{s:.6f}"></i>'
+        f'<i class=phase-{phase} style="flex:{s / whole * 1000:.3f}"></i>'
         for phase, s in reversed(seconds.items())
         if s > 0
     )

@@ -66,13 +66,17 @@ def time_table(folder: Path) -> str:
     total, longest = sum(stages.values()), max(stages.values(), default=0.0)
     if not longest:
         return ""
-    used = [phase for phase in PHASES if any(phases[phase] for phases in spent.values())]
+    used = [
+        phase
+        for phase in PHASES
+        if any(phases[phase] >= 0.005 * stages[stage] > 0 for stage, phases in spent.items())
+    ]
     keys = "".join(f"<span><i class=phase-{phase}></i>{phase}</span>" for phase in used)
     rows = []
     for stage, phases in spent.items():
         parts = [(phase, phases[phase]) for phase in used if phases[phase] > 0]
         bar = "".join(
-            f'<i class=phase-{phase} style="flex:{seconds:.6f}" title="{phase}"></i>'
+            f'<i class=phase-{phase} style="flex:{1000 * seconds:.3f}" title="{phase}"></i>'
             for phase, seconds in parts
         )
         told = ", ".join(
