@@ -5,7 +5,10 @@ the connector between a tower and the language model.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Any, Literal
+
+from mmrl.types import MediaKind
 
 Part = Literal["language", "head", "vision", "audio", "connector"]
 
@@ -46,11 +49,29 @@ def parts_of(model: Any) -> dict[str, Part]:
     return found
 
 
+def rest_encoders(model: Any, shown: Collection[MediaKind]) -> None:
+    """Let the encoders of media that are never shown, with their connectors, not learn: no gradient
+    would reach them, and neither decay nor moments are to.
+    """
+    kinds = {"audio" if kind == "audio" else "vision" for kind in shown}
+    parts = parts_of(model)
+    for name, parameter in model.named_parameters():
+        part = parts[name]
+        encoder = encoder_kind(name) if part == "connector" else part
+        if encoder in {"audio", "vision"} - kinds:
+            parameter.requires_grad_(False)
+
+
+def encoder_kind(name: str) -> Literal["audio", "vision"]:
+    """Which encoder a weight beside the language model belongs to."""
+    return "audio" if "audio" in name else "vision"
+
+
 def encoder_part(name: str) -> Part:
     """The part of a weight that is neither of the language model nor of the head."""
     if _CONNECTOR.search(name):
         return "connector"
-    return "audio" if "audio" in name else "vision"
+    return encoder_kind(name)
 
 
 def _ids(module: Any) -> set[int]:

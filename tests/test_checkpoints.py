@@ -14,6 +14,7 @@ from mmrl.batch import collate
 from mmrl.checkpoint import RunState, find_checkpoints, load_optimizer, save_checkpoint
 from mmrl.config.schema import MediaConfig, ModelConfig, OptimConfig
 from mmrl.model import Policy, load_policy
+from mmrl.parts import rest_encoders
 from mmrl.policy import completion_logprobs
 from mmrl.prompt import Prompts
 from mmrl.update import Optimizer, Scoring, update_from_responses
@@ -107,10 +108,11 @@ def _same_weights(one: Policy, other: Policy) -> None:
         assert torch.equal(tensor, other_tensor), name
 
 
-def test_parameters_that_never_had_a_gradient_have_no_moments(policy, ask, tmp_path):
+def test_encoders_of_what_is_never_shown_have_no_moments(policy, ask, tmp_path):
     """A run on pictures leaves the audio tower alone, before and after it is resumed."""
     fresh = load_policy(MODEL, seed=0)
     prompts = Prompts(policy=fresh, media=MediaConfig())
+    rest_encoders(fresh.model, {"image"})
     optimizer = Optimizer(config=OPTIM, policy=fresh)
     before = fresh.model.get_submodule("audio_tower").conv1.weight.clone()
     update_from_responses(
@@ -118,6 +120,7 @@ def test_parameters_that_never_had_a_gradient_have_no_moments(policy, ask, tmp_p
     )
     folder = save_checkpoint(tmp_path, _state(1), fresh, optimizer.adamw, keep=1)
     other = load_policy(MODEL, seed=0, weights=folder)
+    rest_encoders(other.model, {"image"})
     again = Optimizer(config=OPTIM, policy=other)
     load_optimizer(folder, other, again.adamw)
     assert (

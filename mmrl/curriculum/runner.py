@@ -41,6 +41,7 @@ from mmrl.model import Policy, load_policy
 from mmrl.objectives.mixed import build_weight
 from mmrl.objectives.reference import load_reference
 from mmrl.optimizers import check_optimizers
+from mmrl.parts import rest_encoders
 from mmrl.prompt import Prompts, check_row
 from mmrl.reporting.report import write_report
 from mmrl.rubric import Rubric
@@ -167,6 +168,9 @@ def _run_stage(
     for row in (*rows.train, *rows.heldout):
         check_row(row, policy)
     check_help(stage, rows.train, policy)
+    if not isinstance(stage, SelectStage):
+        shown = {medium.kind for row in rows.train for medium in row.media}
+        rest_encoders(policy.model, shown)
     folder.start()
     if prompts is None:
         _say_where_it_stands(folder, screen)

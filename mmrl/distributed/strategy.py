@@ -133,9 +133,8 @@ class Replicated:
         parameters = [p for group in adamw.param_groups for p in group["params"]]
         self._add_up(parameters)
         for parameter in parameters:
-            # Moments move on alike whether a batch held no sound, or none that taught; what never
-            # had a gradient stays as it was loaded.
-            if parameter.grad is None and parameter in adamw.state:
+            # moments move on alike whether a batch held no sound, or none that taught
+            if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
         norm = torch.nn.utils.clip_grad_norm_(parameters, grad_clip).item()
         check_finite(norm, step)
