@@ -13,8 +13,9 @@ from mmrl.config.files import COMMAND_LINE, choice_layers, options
 from mmrl.config.keys import annotation_at
 from mmrl.config.launch import LaunchConfig
 from mmrl.config.overrides import Override, parse_overrides
-from mmrl.config.schema import GrpoStage, check_spread
+from mmrl.config.schema import GrpoStage
 from mmrl.config.section import Section
+from mmrl.config.spread import check_spread
 from mmrl.errors import ConfigError
 
 _ASSUMED: dict[str, Any] = {

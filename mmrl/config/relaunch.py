@@ -14,7 +14,8 @@ from mmrl.config.files import COMMAND_LINE, choice_layers
 from mmrl.config.keys import annotation_at
 from mmrl.config.launch import LaunchConfig
 from mmrl.config.overrides import Override
-from mmrl.config.schema import Run, check_spread
+from mmrl.config.schema import Run
+from mmrl.config.spread import check_spread
 from mmrl.errors import ConfigError
 
 GROUP = "launch"

@@ -7,7 +7,6 @@ The text under a field is its documentation: `mmrl config keys` prints it.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -52,6 +51,7 @@ from mmrl.config.sampling import (
     takes_accuracy,
 )
 from mmrl.config.section import Section
+from mmrl.config.spread import check_spread
 from mmrl.config.stage_order import check_order
 
 FamilyName = Literal[
@@ -376,26 +376,3 @@ class Run(Section):
     def _spread(self) -> Run:
         check_spread(self.stages, self.launch)
         return self
-
-
-def check_spread(stages: Mapping[str, AnyStage], launch: LaunchConfig) -> None:
-    """Refuse what a launch that shares optimizer states out cannot hold.
-
-    Raises:
-        ValueError: a stage has it.
-    """
-    if launch.strategy in ("single", "ddp"):
-        return
-    for name, stage in stages.items():
-        kind = "adamw" if isinstance(stage, SelectStage) else stage.optim.kind
-        if kind != "adamw":
-            raise ValueError(
-                f"stages.{name}.optim.kind: {kind} keeps moments whole, which "
-                f"launch.strategy {launch.strategy} shares out; use ddp, or adamw"
-            )
-        lora = stage.model.lora
-        if lora is not None and lora.quantize != "none":
-            raise ValueError(
-                f"stages.{name}.model.lora.quantize: weights in four bits stay whole, which "
-                f"launch.strategy {launch.strategy} shares out; use ddp, or quantize=none"
-            )
