@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from mmrl.batch import micro_batches
 from mmrl.config.schema import GrpoStage, RolloutConfig
+from mmrl.engines.engine import held
 from mmrl.guidance.facts import Draw
 from mmrl.guidance.guide import Guide, Looked, Moment
 from mmrl.rollout import judge
@@ -137,7 +138,7 @@ def begin_draw(
     draw = drawing(run, stage.rollout, progress)
     beside = run.engine.elsewhere and not guide.looks
     batches = []
-    with run.policy.whole():
+    with held(run.policy, run.engine, run.prompts, alone=guide.scores):
         for chunk in micro_batches(len(own), _batch_size(run, stage, len(own))):
             here = replace(moment, places_P=own[chunk.start : chunk.stop])
             prompts_P = [run.prompts(rows_P[place]) for place in here.places_P]
@@ -162,7 +163,7 @@ def finish_draw(run: StageRun, stage: GrpoStage, guide: Guide, begun: Begun) -> 
     run.clock.lap("judge_s")
     prompts_P = [prompt for batch in begun.batches for prompt in batch.prompts_P]
     draw = drawing(run, stage.rollout, begun.moment.progress)
-    with run.policy.whole():
+    with held(run.policy, run.engine, run.prompts, alone=guide.scores):
         groups = guide.help(prompts_P, groups, _joined(sampled), draw, begun.moment)
     run.clock.lap("sample_s")
     return groups

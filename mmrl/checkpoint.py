@@ -13,7 +13,7 @@ import hashlib
 import json
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from mmrl.config.schema import Sharing
 from mmrl.distributed.ranks import ALONE
 from mmrl.durable import sync
 from mmrl.model import Policy, save_policy
-from mmrl.objectives.reference import save_reference
+from mmrl.objectives.reference import reference_weights, save_reference
 
 _TEMPORARY = ".writing-"
 
@@ -83,48 +83,51 @@ def save_checkpoint(
     `reference` is given where it moves, and is not what the stage began with.
     Every process that trains takes part; the first one writes.
     """
-    trained = None
-    if policy is not None and optimizer is not None:
-        strategy = policy.strategy
-        moments = strategy.moments(policy.model, optimizer)
-        trained = Trained(policy=policy, weights=strategy.weights(policy.model), moments=moments)
     name = f"{state.stage}-{state.step:06d}{'-final' if state.finished else ''}"
+    temporary = parent / (_TEMPORARY + name)
+    ranks = policy.strategy.ranks if policy else ALONE
+    ranks.first_only(lambda: _begin(parent, temporary), "checkpoint: writing")
+    if policy is not None and optimizer is not None:
+        _save_trained(temporary, policy, optimizer, reference)
 
-    def write() -> None:
-        _write(parent, name, state, trained, reference)
+    def finish() -> None:
+        _finish(temporary, parent / name, state)
         _prune(parent, state, keep)
 
-    (policy.strategy.ranks if policy else ALONE).first_only(write, "checkpoint: writing")
+    ranks.first_only(finish, "checkpoint: writing")
     return parent / name
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Trained:
-    """What a stage has trained."""
-
-    policy: Policy
-    weights: Mapping[str, Tensor] | None
-    """None where the policy's model has them."""
-    moments: Mapping[str, Mapping[str, Tensor]]
-
-
-def _write(
-    parent: Path,
-    name: str,
-    state: RunState,
-    trained: Trained | None,
-    reference: Policy | None,
-) -> None:
+def _begin(parent: Path, temporary: Path) -> None:
     parent.mkdir(parents=True, exist_ok=True)
     for leftover in parent.glob(f"{_TEMPORARY}*"):
         shutil.rmtree(leftover)
-    temporary = parent / (_TEMPORARY + name)
     temporary.mkdir()
-    if trained is not None:
-        save_policy(trained.policy, temporary, weights=trained.weights)
-        _save_moments(temporary / "optimizer.safetensors", trained.moments)
-    if trained is not None and reference is not None:
-        save_reference(temporary, reference, trained.policy)
+
+
+def _save_trained(
+    temporary: Path, policy: Policy, optimizer: torch.optim.Optimizer, reference: Policy | None
+) -> None:
+    """Gather and write one thing after the other, so that the first process never holds moments and
+    weights at a time.
+    """
+    ranks = policy.strategy.ranks
+
+    def only(write: Callable[[], None]) -> None:
+        ranks.first_only(write, "checkpoint: writing")
+
+    moments = policy.strategy.moments(policy.model, optimizer)
+    only(lambda: _save_moments(temporary / "optimizer.safetensors", moments))
+    moments.clear()
+    weights = policy.strategy.weights(policy.model)
+    only(lambda: save_policy(policy, temporary, weights=weights))
+    if reference is not None:
+        del weights
+        moved = reference_weights(reference, policy)
+        only(lambda: save_reference(temporary, moved))
+
+
+def _finish(temporary: Path, final: Path, state: RunState) -> None:
     (temporary / "state.json").write_text(json.dumps(asdict(state), indent=1))
     files = sorted(path for path in temporary.iterdir() if path.is_file())
     (temporary / "manifest.json").write_text(
@@ -133,10 +136,9 @@ def _write(
     for path in temporary.iterdir():
         sync(path)
     sync(temporary)
-    final = parent / name
     shutil.rmtree(final, ignore_errors=True)
     temporary.rename(final)
-    sync(parent)
+    sync(final.parent)
 
 
 def find_checkpoints(parent: Path) -> tuple[list[Checkpoint], list[str]]:

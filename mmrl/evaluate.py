@@ -10,7 +10,7 @@ from statistics import fmean
 from mmrl.batch import micro_batches
 from mmrl.config.schema import GrpoStage, RolloutConfig, SftStage
 from mmrl.distributed.share import share_groups
-from mmrl.engines.engine import RolloutEngine
+from mmrl.engines.engine import RolloutEngine, held
 from mmrl.model import Policy
 from mmrl.prompt import Prompts
 from mmrl.rollout import judge
@@ -62,7 +62,7 @@ def evaluate(
     for chunk in micro_batches(len(rows), size):
         rows_P, next_P = rows[chunk.start : chunk.stop], rows[chunk.stop : chunk.stop + size]
         prompts.look_ahead([*ranks.own(rows_P), *ranks.own(next_P)])
-        with policy.whole():
+        with held(policy, engine, prompts):
             prompts_P = [prompts(row) for row in ranks.own(rows_P)]
             completions_PG = engine.sample(prompts_P, greedy, group_size=1, seed=0, greedy=True)
         groups = judge(rubric, prompts_P, completions_PG, progress=1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -54,6 +54,10 @@ class Policy:
         """While inside, every process holds all weights, and runs the model by itself."""
         return self.strategy.whole(self.model)
 
+    def encoding(self) -> AbstractContextManager[None]:
+        """While inside, every process holds all but the decoder's layers, and may encode media."""
+        return self.strategy.whole(self.model, decoder=False)
+
     @property
     def device(self) -> torch.device:
         """Where the inputs have to be."""
@@ -77,6 +81,7 @@ def load_policy(
     seed: int,
     weights: Path | None = None,
     adapter: Path | None = None,
+    empty: bool = False,
 ) -> Policy:
     """Build the tiny model or load the checkpoint that the config names.
 
@@ -85,6 +90,7 @@ def load_policy(
         seed: Of a tiny model's weights, and of a fresh adapter's.
         weights: A folder written by `save_policy` to load instead; an adapter in it is merged.
         adapter: One whose adapter goes on learning on these weights.
+        empty: Without any weights, on the device "meta": others give it theirs.
 
     Raises:
         ConfigError: the checkpoint is not there or is of another family, or the machine lacks what
@@ -102,16 +108,17 @@ def load_policy(
         torch.set_num_threads(config.threads)
     dtype = getattr(torch, config.dtype)
     base = _base(config, seed, weights)
-    model, processor = _make(config, base, dtype)
+    device = torch.device("meta") if empty else device_of(config)
+    model, processor = _make(config, base, dtype, empty=empty)
     if family.prepare is not None:
         family.prepare(model)
     if config.lora is None:
         # An update at a rate of 1e-6 is smaller than bfloat16 can hold, so weights are float32.
-        model.to(device=_device(config.device), dtype=torch.float32)
+        model.to(device=device, dtype=torch.float32)
         _freeze(model, config.freeze)
     else:
         if config.lora.quantize == "none":
-            model.to(device=_device(config.device), dtype=dtype)
+            model.to(device=device, dtype=dtype)
         lora.add_adapter(model, config.lora, seed=seed)
         if adapter is not None:
             lora.load_adapter(model, adapter)
@@ -170,28 +177,43 @@ def _base(config: ModelConfig, seed: int, weights: Path | None) -> dict[str, Any
     return {"path": config.path, "revision": config.revision}
 
 
-def _make(config: ModelConfig, base: Mapping[str, Any], dtype: torch.dtype) -> tuple[Any, Any]:
+def _make(
+    config: ModelConfig, base: Mapping[str, Any], dtype: torch.dtype, *, empty: bool
+) -> tuple[Any, Any]:
     """The model and its processor; adapters that the weights are under are merged into them."""
-    from mmrl.tiny.models import build_tiny
-
     if "tiny" in base:
-        model, processor = build_tiny(base["tiny"], seed=base["seed"])
-        model.set_attn_implementation(config.attention)
-        return model, processor
+        return _build(config, base, empty=empty)
     folder = Path(base["path"])
     if not lora.is_adapter(folder):
-        return _load(config, base, dtype)
+        return _load(config, base, dtype, empty=empty)
     if config.lora is not None and config.lora.quantize != "none":
         raise ConfigError(
             f"model.lora.quantize: {folder} is an adapter, which cannot be merged into four bits; "
             "export it (mmrl export RUN out=DIR merge=true) and start from that folder"
         )
-    model, processor = _make(config, lora.base_of(folder), dtype)
-    lora.merge_saved(model, folder)
+    model, processor = _make(config, lora.base_of(folder), dtype, empty=empty)
+    if not empty:
+        lora.merge_saved(model, folder)
     return model, processor
 
 
-def _load(config: ModelConfig, base: Mapping[str, Any], dtype: torch.dtype) -> tuple[Any, Any]:
+def _build(config: ModelConfig, base: Mapping[str, Any], *, empty: bool) -> tuple[Any, Any]:
+    from transformers.initialization import meta_device_safe_creation_ops
+
+    from mmrl.tiny.models import build_tiny
+
+    with ExitStack() as stack:
+        if empty:
+            stack.enter_context(torch.device("meta"))
+            stack.enter_context(meta_device_safe_creation_ops())
+        model, processor = build_tiny(base["tiny"], seed=base["seed"])
+    model.set_attn_implementation(config.attention)
+    return model, processor
+
+
+def _load(
+    config: ModelConfig, base: Mapping[str, Any], dtype: torch.dtype, *, empty: bool
+) -> tuple[Any, Any]:
     import transformers
 
     family = FAMILIES[config.family]
@@ -205,7 +227,7 @@ def _load(config: ModelConfig, base: Mapping[str, Any], dtype: torch.dtype) -> t
             path,
             dtype=torch.float32,
             attn_implementation=config.attention,
-            **lora.quantization(config.lora, dtype),
+            **({"device_map": "meta"} if empty else lora.quantization(config.lora, dtype)),
             **options,
         )
         processor = getattr(transformers, family.processor_class).from_pretrained(path, **options)
@@ -218,7 +240,13 @@ def _load(config: ModelConfig, base: Mapping[str, Any], dtype: torch.dtype) -> t
     return model, processor
 
 
-def _device(name: str) -> torch.device:
+def device_of(config: ModelConfig) -> torch.device:
+    """Where the model is trained.
+
+    Raises:
+        ConfigError: a GPU was asked for, and there is none.
+    """
+    name = config.device
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name == "cuda" and not torch.cuda.is_available():

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from mmrl.batch import Batch, collate, micro_batches_of_tokens
 from mmrl.config.schema import Sharing
-from mmrl.distributed.strategy import scoring_whole
 from mmrl.model import Policy
 from mmrl.policy import completion_scores
 from mmrl.types import Prompt, Rollout
@@ -37,11 +36,14 @@ def score_rollouts(
     vocabulary_mean: bool = False,
 ) -> tuple[Tensor, ...]:
     """Statistics [3, C] of every completion, without gradient: log-probs, entropies, and the mean
-    log-probs over the vocabulary (zero unless asked for).
+    log-probs over the vocabulary (zero unless asked for). Where processes have to keep step, all of
+    them call this, each with rollouts of its own.
     """
     found: list[Tensor] = []
-    with scoring_whole(policy):
-        for part in micro_batches(rollouts, scoring):
+    with torch.no_grad():
+        parts, strategy = [*micro_batches(rollouts, scoring)], policy.strategy
+        passes = strategy.passes(len(parts)) if strategy.keeps_step else len(parts)
+        for part in parts:
             chosen = rollouts[part.start : part.stop]
             scores = completion_scores(
                 policy,
@@ -54,7 +56,17 @@ def score_rollouts(
             )
             lengths = (len(rollout.completion.ids) for rollout in chosen)
             found += [row_3C[:, :length] for row_3C, length in zip(rows_B3C, lengths, strict=True)]
+        for _ in range(passes - len(parts)):
+            completion_scores(policy, stand_in_batch(policy, scoring))
     return tuple(found)
+
+
+def stand_in_batch(policy: Policy, scoring: Scoring) -> Batch:
+    """What a process runs while another one, with which it has to keep step, is not done yet."""
+    stand_ins = policy.strategy.stand_ins
+    if stand_ins is None:
+        raise RuntimeError("processes keep step, and nothing is there to stand in")
+    return collate_for(policy, [stand_ins.text], [policy.end_ids[:1]], scoring)
 
 
 def micro_batches(rollouts: Sequence[Rollout], scoring: Scoring) -> Iterator[range]:
@@ -84,14 +96,14 @@ def collate_for(
     scoring: Scoring,
 ) -> Batch:
     """Prompts and completions as one batch, where the policy is."""
-    stand_ins = policy.strategy.stand_ins
+    strategy, stand_ins = policy.strategy, policy.strategy.stand_ins
     return collate(
         prompts,
         completions,
         sharing=scoring.sharing,
         pad_id=policy.pad_id,
         device=policy.device,
-        stand_ins=stand_ins.beside(prompts) if stand_ins and torch.is_grad_enabled() else (),
+        stand_ins=stand_ins.beside(prompts) if stand_ins and strategy.keeps_step else (),
     )
 
 

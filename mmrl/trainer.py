@@ -24,7 +24,7 @@ from mmrl.curriculum.stopping import StopRules
 from mmrl.distributed.ranks import Ranks
 from mmrl.distributed.share import prompt_elsewhere, share_groups
 from mmrl.distributed.timing import share_seconds
-from mmrl.engines.engine import RolloutEngine
+from mmrl.engines.engine import RolloutEngine, held
 from mmrl.evals.in_training import run_benchmarks
 from mmrl.evaluate import Evaluation, evaluate
 from mmrl.guidance.guide import Guide
@@ -189,7 +189,7 @@ def train_sft(run: StageRun, stage: SftStage) -> None:
                 for place in places
             ]
             run.prompts.look_ahead([*run.ranks.own(rows), *run.forecast.after(run.step)])
-            with run.policy.whole():
+            with held(run.policy, None, run.prompts):
                 prompts_B = [run.prompts(row) for row in run.ranks.own(rows)]
             responses_B = [response_ids(run.policy, row) for row in rows]
             tokens = sum(map(len, responses_B))
@@ -249,8 +249,7 @@ def move_reference(run: StageRun, stage: GrpoStage) -> None:
     config = stage.algo.reference_reset
     if config is None or run.reference is None or (run.step + 1) % config.every:
         return
-    with run.policy.whole():
-        reset_reference(run.reference, run.policy)
+    reset_reference(run.reference, run.policy)
     if config.optimizer:
         forget_state(run.optimizer.adamw)
 

@@ -27,6 +27,7 @@ from mmrl.scoring import (
     micro_batches,
     pad,
     score_rollouts,
+    stand_in_batch,
 )
 from mmrl.types import Prompt, Rollout
 
@@ -285,12 +286,10 @@ def backward_nothing(policy: Policy, scoring: Scoring, *, passes: int) -> None:
     """Make so many passes with a loss that is zero: those that other processes make beyond this
     one's. Theirs are counted before the first pass, since a pass is an exchange as well.
     """
-    stand_ins = policy.strategy.stand_ins
-    if stand_ins is None:
+    if policy.strategy.stand_ins is None:
         return
     for _ in range(passes):
-        batch = collate_for(policy, [stand_ins.text], [policy.end_ids[:1]], scoring)
-        logprobs_BC, _ = completion_logprobs(policy, batch)
+        logprobs_BC, _ = completion_logprobs(policy, stand_in_batch(policy, scoring))
         policy.strategy.backward(0.0 * logprobs_BC.sum())
 
 

@@ -21,16 +21,21 @@ def whole_weights(policy: Policy) -> Iterator[tuple[str, Tensor]]:
     """Every weight by the name that the model's own class gives it, adapters merged into it; tied
     weights come under each of their names.
 
-    Where weights are spread over processes, all of them have to walk through this.
+    Where weights are spread over processes, all of them have to walk through this, without
+    gradient.
     """
-    with policy.strategy.whole(policy.model):
-        merged = dict(merged_layers(policy.model))
-        for name, parameter in policy.model.named_parameters(remove_duplicate=False):
+    merged, spread = dict(merged_layers(policy.model)), policy.strategy.keeps_step
+    for names in policy.strategy.parts(policy.model):
+        for name in names:
             layer, _, own = name.rpartition(".base_layer.")
+            if is_adapter_weight(name):
+                continue
             if layer in merged and own == "weight":
                 yield f"{layer}.weight", merged[layer]().detach()
-            elif not is_adapter_weight(name):
-                yield name.replace(".base_layer.", "."), parameter.detach()
+                continue
+            weight = policy.model.get_parameter(name).detach()
+            # what is gathered is given back, and who asked may keep it for longer
+            yield name.replace(".base_layer.", "."), weight.clone() if spread else weight
 
 
 def checkpoint_weights(policy: Policy) -> Iterator[tuple[str, Tensor]]:

@@ -22,22 +22,24 @@ from mmrl.config.schema import (
     Run,
     SelectStage,
     SftStage,
+    Sharing,
 )
 from mmrl.config.stage_order import starts_from
 from mmrl.curriculum.build import build_sampler
 from mmrl.curriculum.forecast import build_forecast
+from mmrl.curriculum.policies import load_stage_policy, make_ready
 from mmrl.curriculum.rows import StageRows, load_stage_rows, takes_selected
 from mmrl.curriculum.select import SelectRun, run_select
 from mmrl.curriculum.stopping import StopRules
 from mmrl.distributed.connect import connected
 from mmrl.distributed.ranks import Ranks
-from mmrl.distributed.spread import check_strategy, spread
+from mmrl.distributed.spread import check_strategy
 from mmrl.distributed.strategy import Replicated
 from mmrl.engines.engine import build_engine
 from mmrl.errors import RunError
 from mmrl.guidance.build import build_guide, check_help, words_of
 from mmrl.lora import check_adapters
-from mmrl.model import Policy, load_policy
+from mmrl.model import Policy
 from mmrl.objectives.mixed import build_weight
 from mmrl.objectives.reference import load_reference
 from mmrl.optimizers import check_optimizers
@@ -64,7 +66,6 @@ from mmrl.trainer import (
     train_sft,
 )
 from mmrl.types import Row
-from mmrl.update import Optimizer
 
 
 def train(loaded: LoadedRun, screen: Screen | None = None) -> Path:
@@ -164,7 +165,8 @@ def _run_stage(
     origin = starts_from(run.stages, name)
     first_weights = _final(folder, origin).folder if origin else None
     trained = start is not None and not isinstance(stage, SelectStage)
-    policy = _load(run, stage, first_weights, start.folder if start and trained else None)
+    gone_on = start.folder if start and trained else None
+    policy = load_stage_policy(run, stage, first_weights, gone_on)
     for row in (*rows.train, *rows.heldout):
         check_row(row, policy)
     check_help(stage, rows.train, policy)
@@ -193,17 +195,27 @@ def _run_stage(
             )
             run_select(select_run, start.state if start else None)
         return prompts
-    reference = _reference(run, stage, policy, first_weights)
-    sharing = set_up_sharing(
-        [policy, reference] if reference else [policy],
-        stage.model,
-        rows.train,
+
+    def share(policies: Sequence[Policy]) -> Sharing:
+        chosen = start.state.sharing if start else None
+        found = set_up_sharing(
+            policies, stage.model, rows.train, prompts, chosen=chosen, warn=screen.say
+        )
+        return ranks.gather(found, "sharing: agreeing")[0]
+
+    ready = make_ready(
+        run,
+        stage,
+        policy,
         prompts,
-        chosen=start.state.sharing if start else None,
-        warn=screen.say,
+        [*rows.train, *rows.heldout],
+        ranks,
+        weights=first_weights,
+        gone_on=gone_on,
+        share=share,
+        folder=folder.path,
     )
-    sharing = ranks.gather(sharing, "sharing: agreeing")[0]
-    policy = spread(policy, run.launch, ranks, prompts, [*rows.train, *rows.heldout], folder.path)
+    policy = ready.policy
     build = partial(
         build_sampler,
         stage.sampling,
@@ -224,10 +236,10 @@ def _run_stage(
             stage=stage,
             seed=run.seed,
             policy=policy,
-            reference=reference,
+            reference=ready.reference,
             engine=engine,
-            sharing=sharing,
-            optimizer=Optimizer(config=stage.optim, policy=policy),
+            sharing=ready.sharing,
+            optimizer=ready.optimizer,
             prompts=prompts,
             rubric=rubric,
             heldout_rubric=heldout_rubric,
@@ -237,7 +249,7 @@ def _run_stage(
             forecast=build_forecast(stage, build, sampler, rows.train, ranks),
             stop=StopRules(stage.stop, tokens=tokens),
             imitation=build_weight(stage.algo.imitation) if isinstance(stage, GrpoStage) else None,
-            guide=build_guide(stage, prompts, rubric, heldout_rubric, sharing, rows.train)
+            guide=build_guide(stage, prompts, rubric, heldout_rubric, ready.sharing, rows.train)
             if isinstance(stage, GrpoStage)
             else None,
             folder=folder,
@@ -247,7 +259,7 @@ def _run_stage(
         )
         first = next(other for other, one in run.stages.items() if one.steps)
         _train(stage_run, start, first=name == first)
-        policy.strategy.close()
+        ready.close()
     return prompts
 
 
@@ -323,26 +335,6 @@ def _heldout_rubric(stage: SftStage | GrpoStage, rows: StageRows) -> Rubric:
         if stage.contrast is not None:
             return Rubric(rewards, [*rows.heldout, *rows.train])
     return Rubric(rewards, rows.heldout)
-
-
-def _load(run: Run, stage: AnyStage, weights: Path | None, gone_on: Path | None) -> Policy:
-    """The policy as the stage begins, or as it was in a checkpoint of it."""
-    seed = derive(run.seed, "weights")
-    if stage.model.lora is not None:
-        return load_policy(stage.model, seed=seed, weights=weights, adapter=gone_on)
-    return load_policy(stage.model, seed=seed, weights=gone_on or weights)
-
-
-def _reference(
-    run: Run, stage: SftStage | GrpoStage, policy: Policy, weights: Path | None
-) -> Policy | None:
-    if not isinstance(stage, GrpoStage) or stage.algo.kl_weight == 0:
-        return None
-    if policy.base:
-        return replace(policy, adapter_off=True)
-    reference = _load(run, stage, weights, None)
-    reference.model.requires_grad_(False).eval()
-    return reference
 
 
 def _prompts(kept: Prompts | None, policy: Policy, stage: AnyStage, screen: Screen) -> Prompts:

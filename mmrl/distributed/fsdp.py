@@ -4,15 +4,16 @@ layer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mmrl.distributed.ranks import Ranks
+from mmrl.distributed.source import Source
 from mmrl.distributed.stand_ins import StandIns
 from mmrl.distributed.strategy import check_finite, named_trainable, set_rate
 
@@ -22,32 +23,46 @@ class FullyShared:
     """Parameters are DTensors; a layer's are gathered while it runs."""
 
     ranks: Ranks
-    stand_ins: StandIns
-    _depth: int = 0
+    stand_ins: StandIns | None = None
+    _held: list[Any] = field(default_factory=list)
+    """Modules that every process has whole at the moment."""
 
-    def prepare(self, model: Any) -> None:
-        """Share out every layer that transformers says must not be split, and then the rest."""
+    @property
+    def keeps_step(self) -> bool:
+        """Whenever layers are gathered as they run."""
+        return not self._held
+
+    def prepare(self, model: Any, source: Source | None) -> None:
+        """Share out every layer that transformers says must not be split, and then the rest; each
+        is filled and whole only until it is shared out.
+        """
         from torch.distributed.device_mesh import init_device_mesh
         from torch.distributed.fsdp import fully_shard
 
-        mesh = init_device_mesh(model.device.type, (self.ranks.count,))
+        device = model.device if source is None else source.device
+        mesh = init_device_mesh(device.type, (self.ranks.count,))
         layers = set(model._no_split_modules or ())
-        with self.ranks.waiting("sharing out weights"):
-            # what stands inside another layer comes first
-            for module in reversed([m for m in model.modules() if type(m).__name__ in layers]):
+        # what stands inside another layer comes first
+        inner = reversed([m for m in model.modules() if type(m).__name__ in layers])
+        for module in (*inner, model):
+            if source is not None:
+                for _ in source.fill(model, module):
+                    pass
+                if module is model:
+                    source.fill_buffers(model)
+            with self.ranks.waiting("sharing out weights"):
                 fully_shard(module, mesh=mesh)
-            fully_shard(model, mesh=mesh)
         for module in _shared(model):
             # gradients add up: the loss was divided by counts of all processes
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)
 
-    def attach(self, model: Any, adamw: torch.optim.Optimizer, *, grad_clip: float) -> None:
+    def attach(self, model: Any, adamw: torch.optim.Optimizer | None, *, grad_clip: float) -> None:
         """The optimizer works on what this process holds."""
 
     def forward(self, model: Any, inputs: Mapping[str, Any]) -> Any:
         """Run the model, which gathers its layers."""
-        if not torch.is_grad_enabled():
+        if self._held:
             return model(**inputs)
         with self.ranks.waiting("forward pass"):
             return model(**inputs)
@@ -61,9 +76,57 @@ class FullyShared:
         """As many as the process that needs most of them, and at least one."""
         return max(1, int(self.ranks.largest([count], "passes: counting")[0]))
 
-    def whole(self, model: Any) -> AbstractContextManager[None]:
-        """Gather all layers, and keep them until the end."""
-        return self._gathered(model)
+    @contextmanager
+    def whole(self, model: Any, *, decoder: bool = True) -> Iterator[None]:
+        """Gather layers, and keep them until the end."""
+        inside = {id(module) for module in model.get_decoder().modules()}
+        known = {id(module) for module in self._held}
+        modules = [
+            module
+            for module in _shared(model)
+            if id(module) not in known and (decoder or id(module) not in inside)
+        ]
+        with self.ranks.waiting("gathering weights"):
+            for module in modules:
+                module.set_reshard_after_forward(False, recurse=False)
+                module.unshard()
+        self._held += modules
+        try:
+            yield
+        finally:
+            del self._held[len(self._held) - len(modules) :]
+            for module in modules:
+                module.set_reshard_after_forward(True, recurse=False)
+                module.reshard()
+
+    def parts(self, model: Any) -> Iterator[Sequence[str]]:
+        """Layer by layer, and then the rest."""
+        shared = set(_shared(model))
+        units = {name: module for name, module in model.named_modules() if module in shared}
+        names: dict[str, list[str]] = {unit: [] for unit in units}
+        for name, _ in model.named_parameters(remove_duplicate=False):
+            holders = (unit for unit in units if not unit or name.startswith(f"{unit}."))
+            names[max(holders, key=len)].append(name)
+        for unit, own in names.items():
+            if not own or units[unit] in self._held:
+                yield own
+                continue
+            with self.ranks.waiting("gathering weights"):
+                units[unit].unshard()
+            yield own
+            units[unit].reshard()
+
+    def each_whole(self, model: Any, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+        """Gathered one by one."""
+        for name, parameter in model.named_parameters():
+            if name in names:
+                yield name, self._full(parameter)
+
+    @torch.no_grad()
+    def put(self, parameter: torch.nn.Parameter, whole: Tensor) -> None:
+        """Take this process's part."""
+        own: Any = parameter
+        own.to_local().copy_(_part(own, whole))
 
     def step(
         self, adamw: torch.optim.Optimizer, *, step: int, lr: float, grad_clip: float
@@ -80,22 +143,26 @@ class FullyShared:
         return norm
 
     def weights(self, model: Any) -> dict[str, Tensor]:
-        """All weights by name; those that are tied stay one tensor."""
+        """All weights by name, gathered one by one; those that are tied stay one tensor."""
         found: dict[int, Tensor] = {}
-        with self.ranks.waiting("gathering weights"):
-            return {
-                name: found.setdefault(id(tensor), _full(tensor))
-                for name, tensor in model.state_dict(keep_vars=True).items()
-            }
+        weights: dict[str, Tensor] = {}
+        for name, tensor in model.state_dict(keep_vars=True).items():
+            if id(tensor) not in found:
+                whole = self._full(tensor)
+                found[id(tensor)] = whole.cpu().clone() if self.ranks.leads else whole.new_empty(0)
+            if self.ranks.leads:
+                weights[name] = found[id(tensor)]
+        return weights
 
     def moments(self, model: Any, adamw: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
         """The optimizer's state, gathered tensor by tensor."""
-        with self.ranks.waiting("gathering the optimizer's state"):
-            return {
-                name: {key: _full(value) for key, value in adamw.state[parameter].items()}
-                for name, parameter in named_trainable(model)
-                if parameter in adamw.state
-            }
+        moments: dict[str, dict[str, Tensor]] = {}
+        for name, parameter in named_trainable(model):
+            for key, value in adamw.state[parameter].items() if parameter in adamw.state else ():
+                whole = self._full(value)
+                if self.ranks.leads:
+                    moments.setdefault(name, {})[key] = whole.cpu().clone()
+        return moments
 
     def load_moments(
         self,
@@ -120,32 +187,24 @@ class FullyShared:
     def close(self) -> None:
         """Nothing outlives the model."""
 
-    @contextmanager
-    def _gathered(self, model: Any) -> Iterator[None]:
-        if self._depth:
-            yield
-            return
-        modules = _shared(model)
+    def _full(self, tensor: Any) -> Tensor:
+        if not hasattr(tensor, "full_tensor"):
+            return tensor.detach()
         with self.ranks.waiting("gathering weights"):
-            for module in modules:
-                module.set_reshard_after_forward(False, recurse=False)
-                module.unshard()
-        self._depth += 1
-        try:
-            yield
-        finally:
-            self._depth -= 1
-            for module in modules:
-                module.set_reshard_after_forward(True, recurse=False)
-                module.reshard()
+            return tensor.full_tensor().detach()
+
+
+def _part(like: Any, whole: Tensor) -> Tensor:
+    """What this process holds of a tensor that all processes have whole."""
+    from torch.distributed.tensor import distribute_tensor
+
+    parts: Any = distribute_tensor(
+        whole.to(like.device, like.dtype), like.device_mesh, like.placements, src_data_rank=None
+    )
+    return parts.to_local()
 
 
 def _shared(model: Any) -> list[Any]:
     from torch.distributed.fsdp import FSDPModule
 
     return [module for module in model.modules() if isinstance(module, FSDPModule)]
-
-
-def _full(tensor: Any) -> Tensor:
-    whole = tensor.full_tensor() if hasattr(tensor, "full_tensor") else tensor
-    return whole.detach().cpu().clone()

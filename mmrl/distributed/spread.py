@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mmrl.config.launch import LaunchConfig
-from mmrl.config.schema import GrpoStage, Run
+from mmrl.config.schema import GrpoStage, ModelConfig, Run
 from mmrl.distributed.ranks import Ranks
 from mmrl.distributed.stand_ins import build_stand_ins
 from mmrl.distributed.strategy import Replicated, Strategy
@@ -16,6 +17,9 @@ from mmrl.errors import ConfigError
 from mmrl.model import Policy
 from mmrl.prompt import Prompts
 from mmrl.types import Row
+
+if TYPE_CHECKING:
+    import torch
 
 _SHARED_OUT = ("zero2", "zero3", "fsdp2")
 
@@ -42,33 +46,64 @@ def check_strategy(run: Run) -> None:
             )
 
 
+def is_shared_out(launch: LaunchConfig, model: ModelConfig) -> bool:
+    """Whether no process ever holds all weights, so that a policy is built without any and given
+    its parts. An adapter's base is loaded by every process.
+    """
+    return launch.strategy in ("zero3", "fsdp2") and model.lora is None
+
+
 def spread(
     policy: Policy,
     launch: LaunchConfig,
     ranks: Ranks,
-    prompts: Prompts,
-    rows: Sequence[Row],
-    folder: Path,
+    *,
+    load: Callable[[], Policy],
+    device: torch.device,
 ) -> Policy:
-    """The policy with its weights spread; `rows` are those that it will meet."""
+    """The policy with its weights spread; where it has none, `load` gives the same one with weights
+    on the CPU, and they are put on the device.
+    """
     if launch.strategy not in _SHARED_OUT:
         return replace(policy, strategy=Replicated(ranks=ranks))
-    stand_ins = ranks.in_turn(
-        lambda: build_stand_ins(prompts, rows, folder / "data" / "stand_ins"), "stand-ins: making"
-    )
     strategy: Strategy
     if launch.strategy == "fsdp2":
         from mmrl.distributed.fsdp import FullyShared
 
-        strategy = FullyShared(ranks=ranks, stand_ins=stand_ins)
+        strategy = FullyShared(ranks=ranks)
     else:
         from mmrl.distributed.zero import Zero
 
         strategy = Zero(
             ranks=ranks,
-            stand_ins=stand_ins,
             stage=2 if launch.strategy == "zero2" else 3,
             dtype="float32" if policy.dtype.itemsize == 4 else "bfloat16",
         )
-    strategy.prepare(policy.model)
+    source = None
+    if policy.device.type == "meta":
+        from mmrl.distributed.source import Source
+
+        source = Source(ranks=ranks, device=device, load=load)
+        source.open()
+    strategy.prepare(policy.model, source)
+    if source is not None:
+        source.close()
     return replace(policy, strategy=strategy)
+
+
+def keep_step(
+    policies: Sequence[Policy], prompts: Prompts, rows: Sequence[Row], folder: Path
+) -> None:
+    """Give policies what stands in for media that a process lacks; `rows` are those that they will
+    meet.
+    """
+    spread_ones: list[Any] = [
+        policy.strategy for policy in policies if not isinstance(policy.strategy, Replicated)
+    ]
+    if not spread_ones:
+        return
+    stand_ins = spread_ones[0].ranks.in_turn(
+        lambda: build_stand_ins(prompts, rows, folder / "data" / "stand_ins"), "stand-ins: making"
+    )
+    for strategy in spread_ones:
+        strategy.stand_ins = stand_ins

@@ -5,8 +5,8 @@ The loss is divided by counts of the whole optimizer step, so that gradients of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,6 +17,7 @@ from mmrl.distributed.ranks import ALONE, Ranks
 from mmrl.optimizers import load_state, saved_state
 
 if TYPE_CHECKING:
+    from mmrl.distributed.source import Source
     from mmrl.distributed.stand_ins import StandIns
 
 BUCKET = 2**25
@@ -38,16 +39,23 @@ class Strategy(Protocol):
         """
         ...
 
-    def prepare(self, model: Any) -> None:
-        """Spread the weights, before an optimizer is made for them."""
+    @property
+    def keeps_step(self) -> bool:
+        """Whether all processes have to make the same passes at this moment."""
         ...
 
-    def attach(self, model: Any, adamw: torch.optim.Optimizer, *, grad_clip: float) -> None:
-        """Spread the optimizer over the processes."""
+    def prepare(self, model: Any, source: Source | None) -> None:
+        """Spread the weights, before an optimizer is made for them; a model without weights is
+        given those of the source.
+        """
+        ...
+
+    def attach(self, model: Any, adamw: torch.optim.Optimizer | None, *, grad_clip: float) -> None:
+        """Spread the optimizer over the processes; a model that does not learn has none."""
         ...
 
     def forward(self, model: Any, inputs: Mapping[str, Any]) -> Any:
-        """Run the model; where no gradient is asked for, only while `whole`."""
+        """Run the model."""
         ...
 
     def backward(self, loss: Tensor) -> None:
@@ -58,8 +66,26 @@ class Strategy(Protocol):
         """How many passes this process makes, to whom `count` would be enough."""
         ...
 
-    def whole(self, model: Any) -> AbstractContextManager[None]:
-        """While inside, every process holds all weights, to read and to run without gradient."""
+    def whole(self, model: Any, *, decoder: bool = True) -> AbstractContextManager[None]:
+        """While inside, every process holds all weights, or all but those of the decoder's layers,
+        and runs what it holds by itself, without gradient.
+        """
+        ...
+
+    def parts(self, model: Any) -> Iterator[Sequence[str]]:
+        """Walk through the model: the parameters of these names are whole until the next ones are
+        asked for. All processes have to walk.
+        """
+        ...
+
+    def each_whole(self, model: Any, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+        """The parameters of these names in the model's order, one at a time, whole. All processes
+        have to walk.
+        """
+        ...
+
+    def put(self, parameter: torch.nn.Parameter, whole: Tensor) -> None:
+        """Overwrite a parameter that does not learn."""
         ...
 
     def step(
@@ -74,11 +100,15 @@ class Strategy(Protocol):
         ...
 
     def weights(self, model: Any) -> dict[str, Tensor] | None:
-        """All weights by name, on the process that leads; None if the model has them itself."""
+        """All weights by name, on the CPU of the process that leads, and none on the others; None
+        if the model has them itself.
+        """
         ...
 
     def moments(self, model: Any, adamw: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
-        """The optimizer's state by parameter and key, whole, on the process that leads."""
+        """The optimizer's state by parameter and key, whole, on the process that leads; none, or
+        its own, on the others.
+        """
         ...
 
     def load_moments(
@@ -103,11 +133,12 @@ class Replicated:
 
     ranks: Ranks = field(default_factory=lambda: ALONE)
     stand_ins: None = None
+    keeps_step: bool = field(default=False, init=False)
 
-    def prepare(self, model: Any) -> None:
+    def prepare(self, model: Any, source: Source | None) -> None:
         """Nothing is spread."""
 
-    def attach(self, model: Any, adamw: torch.optim.Optimizer, *, grad_clip: float) -> None:
+    def attach(self, model: Any, adamw: torch.optim.Optimizer | None, *, grad_clip: float) -> None:
         """Nothing is spread."""
 
     def forward(self, model: Any, inputs: Mapping[str, Any]) -> Any:
@@ -122,9 +153,22 @@ class Replicated:
         """As many as this process needs."""
         return count
 
-    def whole(self, model: Any) -> AbstractContextManager[None]:
+    def whole(self, model: Any, *, decoder: bool = True) -> AbstractContextManager[None]:
         """The weights are whole anyway."""
         return nullcontext()
+
+    def parts(self, model: Any) -> Iterator[Sequence[str]]:
+        """All at once."""
+        yield [name for name, _ in model.named_parameters(remove_duplicate=False)]
+
+    def each_whole(self, model: Any, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+        """They are whole anyway."""
+        return ((name, p.detach()) for name, p in model.named_parameters() if name in names)
+
+    @torch.no_grad()
+    def put(self, parameter: torch.nn.Parameter, whole: Tensor) -> None:
+        """Overwrite the parameter."""
+        parameter.copy_(whole)
 
     def step(
         self, adamw: torch.optim.Optimizer, *, step: int, lr: float, grad_clip: float
@@ -212,13 +256,6 @@ def check_finite(norm: float, step: int) -> None:
         raise FloatingPointError(
             f"step {step}: the gradient's norm is {norm}; the weights were not changed"
         )
-
-
-@contextmanager
-def scoring_whole(policy: Any) -> Iterator[None]:
-    """While inside, the policy is run without gradient, every process by itself."""
-    with torch.no_grad(), policy.strategy.whole(policy.model):
-        yield
 
 
 def _buckets(parameters: Sequence[torch.nn.Parameter]) -> Iterator[list[torch.nn.Parameter]]:

@@ -9,7 +9,11 @@ number of processes or another strategy.
 # pyright: reportMissingImports=false
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import importlib
+import logging
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -19,6 +23,7 @@ from torch import Tensor
 
 from mmrl.distributed.plan import deepspeed_config
 from mmrl.distributed.ranks import Ranks
+from mmrl.distributed.source import Source
 from mmrl.distributed.stand_ins import StandIns
 from mmrl.distributed.strategy import check_finite, named_trainable, set_rate
 
@@ -30,39 +35,49 @@ class Zero:
     """The model inside a DeepSpeed engine."""
 
     ranks: Ranks
-    stand_ins: StandIns
     stage: Literal[2, 3]
     dtype: Literal["float32", "bfloat16"]
+    stand_ins: StandIns | None = None
     _engine: Any = None
-    _depth: int = 0
-    _optimizer: Any = field(default=None)
+    _optimizer: Any = None
+    _held: set[int] = field(default_factory=set)
+    """Parameters of ZeRO-3 that every process has whole at the moment."""
 
-    def prepare(self, model: Any) -> None:
-        """Nothing is spread before there is an optimizer."""
+    @property
+    def keeps_step(self) -> bool:
+        """Where gradients are asked for; ZeRO-3 also where weights are gathered as layers run."""
+        return torch.is_grad_enabled() if self.stage == 2 else not self._held
 
-    def attach(self, model: Any, adamw: torch.optim.Optimizer, *, grad_clip: float) -> None:
+    def prepare(self, model: Any, source: Source | None) -> None:
+        """Share out each weight of ZeRO-3 as soon as it is filled. Weights that are there already
+        are shared out when there is an optimizer.
+        """
+        if source is None:
+            return
+        deepspeed = _deepspeed(source.device)
+        config = deepspeed_config(self.stage, grad_clip=0.0, dtype=self.dtype)
+        init = deepspeed.zero.Init(module=torch.nn.Module(), config_dict_or_path=config)
+        for parameter in source.fill(model, model):
+            with self.ranks.waiting("sharing out weights"):
+                init._convert_to_zero_parameters([parameter])
+        source.fill_buffers(model)
+
+    def attach(self, model: Any, adamw: torch.optim.Optimizer | None, *, grad_clip: float) -> None:
         """Make the engine; from now on gradients, states and (ZeRO-3) weights are in parts."""
-        import importlib
-        import logging
-
-        import deepspeed
-
-        logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
-        if torch.device(model.device).type == "cpu":
-            # It would compile an operation for inference, which takes a compiler and a minute.
-            backend: Any = importlib.import_module("deepspeed.comm.torch")
-            backend.build_shm_op = lambda: None
+        deepspeed = _deepspeed(torch.device(model.device))
         config = deepspeed_config(self.stage, grad_clip=grad_clip, dtype=self.dtype)
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=model, optimizer=adamw, config=config, dist_init_required=False
         )
 
     def forward(self, model: Any, inputs: Mapping[str, Any]) -> Any:
-        """Run the engine where a gradient is asked for, else the bare model."""
-        if not torch.is_grad_enabled():
+        """Run the engine where a gradient is asked for, else the bare model, which gathers its
+        layers unless they are whole.
+        """
+        if not self.keeps_step:
             return model(**inputs)
         with self.ranks.waiting("forward pass"):
-            return self._engine(**inputs)
+            return (self._engine if torch.is_grad_enabled() else model)(**inputs)
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient; DeepSpeed takes means over processes, so that the loss is multiplied
@@ -75,9 +90,43 @@ class Zero:
         """As many as the process that needs most of them, and at least one."""
         return max(1, int(self.ranks.largest([count], "passes: counting")[0]))
 
-    def whole(self, model: Any) -> AbstractContextManager[None]:
+    def whole(self, model: Any, *, decoder: bool = True) -> AbstractContextManager[None]:
         """Gather the weights of ZeRO-3, without the hooks that would scatter them again."""
-        return self._gathered(model) if self.stage == 3 else nullcontext()
+        if self.stage == 2:
+            return nullcontext()
+        inner = set() if decoder else _in_layers(model)
+        wanted = [p for p in model.parameters() if id(p) not in inner | self._held]
+        return self._gathered(model, wanted)
+
+    def parts(self, model: Any) -> Iterator[Sequence[str]]:
+        """Weight by weight; an adapter with what it is for."""
+        names = [name for name, _ in model.named_parameters(remove_duplicate=False)]
+        if self.stage == 2:
+            yield names
+            return
+        layers: dict[str, list[str]] = {}
+        for name in names:
+            layers.setdefault(re.split(r"\.(?:base_layer|lora_\w+)\.", name)[0], []).append(name)
+        parameters = dict(model.named_parameters(remove_duplicate=False))
+        for own in layers.values():
+            with self._in_hand([parameters[name] for name in own]):
+                yield own
+
+    def each_whole(self, model: Any, names: Collection[str]) -> Iterator[tuple[str, Tensor]]:
+        """Gathered one by one."""
+        for name, parameter in model.named_parameters():
+            if name in names:
+                with self._in_hand([parameter]):
+                    yield name, parameter.detach()
+
+    @torch.no_grad()
+    def put(self, parameter: torch.nn.Parameter, whole: Tensor) -> None:
+        """Take this process's part of ZeRO-3, and what happens to be gathered."""
+        own: Any = parameter
+        if self.stage == 3:
+            self._copy_part(own.ds_tensor, whole)
+        if own.shape == whole.shape:
+            own.copy_(whole)
 
     def step(
         self, adamw: torch.optim.Optimizer, *, step: int, lr: float, grad_clip: float
@@ -87,18 +136,27 @@ class Zero:
         with self.ranks.waiting("optimizer step"):
             self._engine.step()
         norm = float(self._engine.get_global_grad_norm())
-        check_finite(norm, step)
+        # -1 is its word for a norm that is not finite
+        check_finite(math.inf if norm < 0 else norm, step)
         return norm
 
     def weights(self, model: Any) -> dict[str, Tensor] | None:
-        """All weights by name, where the model holds parts of them."""
+        """All weights by name, gathered one by one, where the model holds parts of them; those that
+        are tied stay one tensor.
+        """
         if self.stage == 2:
             return None
-        with self._gathered(model):
-            return {
-                name: tensor.detach().cpu().clone()
-                for name, tensor in model.state_dict(keep_vars=True).items()
-            }
+        found: dict[int, Tensor] = {}
+        weights: dict[str, Tensor] = {}
+        for name, tensor in model.state_dict(keep_vars=True).items():
+            if id(tensor) not in found:
+                with self._in_hand([tensor]):
+                    found[id(tensor)] = (
+                        tensor.detach().cpu().clone() if self.ranks.leads else tensor.new_empty(0)
+                    )
+            if self.ranks.leads:
+                weights[name] = found[id(tensor)]
+        return weights
 
     def moments(self, model: Any, adamw: torch.optim.Optimizer) -> dict[str, dict[str, Tensor]]:
         """The optimizer's state, gathered parameter by parameter."""
@@ -106,16 +164,17 @@ class Zero:
 
         whole: Any = safe_get_full_optimizer_state
         steps = [state["step"] for state in self._states().values() if "step" in state]
-        if not steps:
-            return {}
-        with self.ranks.waiting("gathering the optimizer's state"):
-            return {
-                name: {
-                    "step": steps[0].detach().cpu().clone(),
-                    **{key: whole(p, key).cpu() for key in _MOMENTS},
-                }
-                for name, p in named_trainable(model)
-            }
+        moments: dict[str, dict[str, Tensor]] = {}
+        for name, parameter in named_trainable(model) if steps else ():
+            found = {"step": steps[0].detach().cpu().clone()}
+            for key in _MOMENTS:
+                with self.ranks.waiting("gathering the optimizer's state"):
+                    value = whole(parameter, key)
+                if self.ranks.leads:
+                    found[key] = value.cpu()
+            if self.ranks.leads:
+                moments[name] = found
+        return moments
 
     def load_moments(
         self,
@@ -161,32 +220,79 @@ class Zero:
         part, _ = self._optimizer._get_fp32_opt_state_partition(
             parameter, release_swap_buffers=False, optim_state_key=key
         )
+        self._copy_part(part, value)
+
+    def _copy_part(self, part: Tensor, whole: Tensor) -> None:
         # the last part may be padded, which DeepSpeed's own setter does not allow for
-        missing = part.numel() * self.ranks.count - value.numel()
-        padded = torch.nn.functional.pad(value.flatten(), (0, missing))
+        missing = part.numel() * self.ranks.count - whole.numel()
+        padded = torch.nn.functional.pad(whole.flatten(), (0, missing))
         part.copy_(padded[part.numel() * self.ranks.rank :][: part.numel()])
 
     @contextmanager
-    def _gathered(self, model: Any) -> Iterator[None]:
-        import deepspeed
-
-        if self._depth:
+    def _in_hand(self, tensors: Sequence[Tensor]) -> Iterator[None]:
+        """While inside, these are whole."""
+        found: list[Any] = [t for t in tensors if hasattr(t, "ds_id") and id(t) not in self._held]
+        if not found:
             yield
             return
-        offload = self._optimizer.parameter_offload
-        gather = deepspeed.zero.GatheredParameters(list(model.parameters()))
+        for parameter in found:
+            parameter.ds_active_sub_modules.clear()
+        gather = _deepspeed(found[0].device).zero.GatheredParameters(found)
         with self.ranks.waiting("gathering weights"):
             gather.__enter__()
-        self._depth += 1
-        for parameter in model.parameters():
+        yield
+        with self.ranks.waiting("scattering weights"):
+            gather.__exit__(None, None, None)
+
+    @contextmanager
+    def _gathered(self, model: Any, parameters: Sequence[Any]) -> Iterator[None]:
+        if not parameters:
+            yield
+            return
+        offload = getattr(self._optimizer, "parameter_offload", self._optimizer)
+        gather = _deepspeed(parameters[0].device).zero.GatheredParameters(parameters)
+        with self.ranks.waiting("gathering weights"):
+            gather.__enter__()
+        before = self._held
+        self._held = before | set(map(id, parameters))
+        for parameter in parameters:
             parameter.ds_active_sub_modules.clear()
         for hook in (*offload.forward_hooks, *offload.backward_hooks):
             hook.remove()
         offload.forward_hooks, offload.backward_hooks = [], []
+        # another one asks all processes whether they run the same modules
+        offload.fwd_pre_hook.remove()
         try:
             yield
         finally:
-            self._depth -= 1
-            offload._register_deepspeed_module(offload.module)
+            self._held = before
+            if not before:
+                _hook_up(offload)
             with self.ranks.waiting("scattering weights"):
                 gather.__exit__(None, None, None)
+
+
+def _in_layers(model: Any) -> set[int]:
+    """The parameters of the decoder's layers."""
+    layers = set(model._no_split_modules or ())
+    inside = [m for m in model.get_decoder().modules() if type(m).__name__ in layers]
+    return {id(parameter) for module in inside for parameter in module.parameters()}
+
+
+def _deepspeed(device: torch.device) -> Any:
+    import deepspeed
+
+    logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    if device.type == "cpu":
+        # It would compile an operation for inference, which takes a compiler and a minute.
+        backend: Any = importlib.import_module("deepspeed.comm.torch")
+        backend.build_shm_op = lambda: None
+    return deepspeed
+
+
+def _hook_up(offload: Any) -> None:
+    """Let DeepSpeed gather and scatter weights as layers run, as it does when it is set up."""
+    offload.fwd_pre_hook = offload.module.register_forward_pre_hook(
+        lambda *_: offload.get_param_coordinator().reset_step()
+    )
+    offload._register_deepspeed_module(offload.module)

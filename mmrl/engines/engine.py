@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
 from mmrl.config.schema import AnswerConfig, RolloutConfig
@@ -11,6 +11,7 @@ from mmrl.types import Completion, Prompt
 
 if TYPE_CHECKING:
     from mmrl.model import Policy
+    from mmrl.prompt import Prompts
 
 
 class RolloutEngine(AbstractContextManager["RolloutEngine"], Protocol):
@@ -56,3 +57,17 @@ def build_engine(policy: Policy, config: AnswerConfig) -> RolloutEngine:
     from mmrl.engines.hf import HfEngine
 
     return HfEngine(policy)
+
+
+def held(
+    policy: Policy, engine: RolloutEngine | None, prompts: Prompts, *, alone: bool = False
+) -> AbstractContextManager[None]:
+    """What every process holds while prompts are made and asked: all weights where the policy
+    itself samples, or is asked `alone`; those of the encoders where prompts carry their features;
+    else no more than its part.
+    """
+    from mmrl.engines.hf import HfEngine
+
+    if alone or isinstance(engine, HfEngine):
+        return policy.whole()
+    return nullcontext() if prompts.encoders is None else policy.encoding()

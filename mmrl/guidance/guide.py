@@ -103,6 +103,11 @@ class Guide:
         return self.stage.rollout.group_size - traces
 
     @property
+    def scores(self) -> bool:
+        """Whether the policy itself is asked about single prompts, besides by the engine."""
+        return self.asks_reference or isinstance(self.stage.guidance, AmpoGuidance)
+
+    @property
     def looks(self) -> bool:
         """Whether something is found out between sampling and judging."""
         return (

@@ -4,33 +4,44 @@ where it began (ProRL, arXiv 2505.24864).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
+from torch import Tensor
 
 from mmrl.model import Policy, trainable_parameters
 
 FILE = "reference.safetensors"
 
 
-@torch.no_grad()
 def reset_reference(reference: Policy, policy: Policy) -> None:
     """Copy the weights that learn into the reference; the others never differed."""
     own = dict(reference.model.named_parameters())
-    for name, parameter in trainable_parameters(policy.model).items():
-        own[name].copy_(parameter)
+    names = trainable_parameters(policy.model)
+    for name, whole in policy.strategy.each_whole(policy.model, names):
+        reference.strategy.put(own[name], whole)
 
 
-def save_reference(folder: Path, reference: Policy, policy: Policy) -> None:
-    """Write the weights in which the reference may differ from what the stage began with."""
+def reference_weights(reference: Policy, policy: Policy) -> dict[str, Tensor]:
+    """The weights in which the reference may differ from what the stage began with, on the CPU of
+    the process that leads.
+    """
+    names = trainable_parameters(policy.model)
+    leads = policy.strategy.ranks.leads
+    return {
+        name: whole.cpu().clone()
+        for name, whole in reference.strategy.each_whole(reference.model, names)
+        if leads
+    }
+
+
+def save_reference(folder: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write what `reference_weights` gave."""
     from safetensors.torch import save_file
 
-    own = dict(reference.model.named_parameters())
-    names = trainable_parameters(policy.model)
-    save_file({name: own[name].detach().cpu().contiguous() for name in names}, folder / FILE)
+    save_file({name: tensor.contiguous() for name, tensor in weights.items()}, folder / FILE)
 
 
-@torch.no_grad()
 def load_reference(folder: Path, reference: Policy) -> None:
     """Take the weights that `save_reference` wrote to a checkpoint's folder, if it did."""
     from safetensors.torch import load_file
@@ -39,4 +50,4 @@ def load_reference(folder: Path, reference: Policy) -> None:
         return
     own = dict(reference.model.named_parameters())
     for name, weights in load_file(folder / FILE).items():
-        own[name].copy_(weights)
+        reference.strategy.put(own[name], weights)

@@ -75,7 +75,9 @@ def _features_fault(exact: Policy, shown: Sequence[Prompt]) -> str:
     trial = FrozenEncoders(policy=exact, cache=FeatureCache(limit_mb=0), fingerprint="trial")
     truth_BC = _logprobs(exact, shown, "none")
     try:
-        found_BC = _logprobs(exact, [trial(prompt) for prompt in shown], "none")
+        with exact.encoding():
+            encoded = [trial(prompt) for prompt in shown]
+        found_BC = _logprobs(exact, encoded, "none")
     except Exception as error:  # as above
         return f"the model does not take them ({type(error).__name__}: {_first_line(error)})"
     gap = (found_BC - truth_BC).abs().max().item()

@@ -64,7 +64,8 @@ def _frozen(
     disk, fingerprint = None, "0"
     if media.cache_dir is not None:
         disk = DiskCache(folder=media.cache_dir, limit_mb=media.disk_cache_mb, warn=warn)
-        weights = hash_weights(encoder_parameters(policy.model))
+        names = [name for name, _ in encoder_parameters(policy.model)]
+        weights = hash_weights(policy.strategy.each_whole(policy.model, names))
         fingerprint = f"{weights}{'b' if policy.dtype.itemsize == 2 else 'f'}"
     cache = FeatureCache(limit_mb=media.cache_mb, disk=disk)
     return FrozenEncoders(policy=policy, cache=cache, fingerprint=fingerprint)
