@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +92,8 @@ def _complete(
     from transformers import AutoConfig
 
     own = AutoConfig.from_pretrained(folder)
-    config = released_config(own, family)
+    with _quiet():
+        config = released_config(own, family)
     if own.tie_word_embeddings:
         _untie(family, files)
     spoken = _voice(source) if source is not None else {}
@@ -108,7 +110,8 @@ def _complete(
 
         # the whole model's class does not load without, even where it is not to speak
         torch.save({}, folder / SPEAKERS)
-    config.save_pretrained(folder)
+    with _quiet():
+        config.save_pretrained(folder)
     _number(folder, files)
     if spoken:
         return "The voice (talker, token2wav) is that of the checkpoint that training began with."
@@ -116,6 +119,19 @@ def _complete(
         "Without a voice: the weights that training began with are not here, or have none; "
         "`enable_audio_output` is false."
     )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings of tokens that the voice would have, where there is none."""
+    from transformers.utils import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
 
 
 def _untie(family: Family, files: dict[Path, dict[str, int]]) -> None:

@@ -13,9 +13,11 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from mmrl.batch import collate
 from mmrl.compat import make_torchvision_importable
 from mmrl.config.schema import AlgoConfig, MediaConfig, ModelConfig
 from mmrl.model import Policy, load_policy, save_policy
+from mmrl.policy import completion_logprobs
 from mmrl.prompt import Prompts
 from mmrl.rollout import fill_advantages
 from mmrl.rubric import combine
@@ -90,6 +92,29 @@ def trl():
         ({"loss": "dapo", "high_entropy_share": 0.4, "entropy_weight": 0.3}, 1.0),
         ({"loss": "gmpo", "clip_low": 0.05, "clip_high": 0.05, "high_entropy_share": 0.6}, 1.0),
         ({"loss": "dapo", "advantage": "batch"}, 1.0),
+        ({"loss": "dapo", "importance": {"level": "token", "mode": "truncate", "cap": 1.2}}, 1.0),
+        ({"loss": "grpo", "importance": {"level": "token", "mode": "mask", "cap": 1.2}}, 0.7),
+        (
+            {"loss": "dapo", "importance": {"level": "sequence", "mode": "truncate", "cap": 1.5}},
+            1.0,
+        ),
+        (
+            {
+                "loss": "bnpo",
+                "importance": {"level": "sequence", "mode": "mask", "cap": 1.5},
+                "mask_truncated": True,
+            },
+            1.0,
+        ),
+        (
+            {
+                "loss": "gspo",
+                "clip_low": 0.02,
+                "clip_high": 0.04,
+                "importance": {"level": "token", "mode": "truncate", "cap": 1.2},
+            },
+            1.0,
+        ),
     ],
     ids=lambda value: "-".join(map(str, value.values())) if isinstance(value, dict) else str(value),
 )
@@ -98,12 +123,16 @@ def test_trl_finds_the_same_loss_and_gradient(
 ):
     algo = AlgoConfig(epochs=EPOCHS, minibatches=MINIBATCHES, **algo)
     rollouts_PG = _rollouts(prompts_P)
+    if algo.importance is not None:
+        rollouts_PG = _sampled_elsewhere(_build(checkpoint), rollouts_PG, temperature)
     ours = _ours(checkpoint, rollouts_PG, algo, temperature)
     theirs = _theirs(trl, checkpoint, rollouts_PG, algo, temperature, tmp_path)
     assert ours.prompt_ids == theirs.prompt_ids
     assert ours.advantages == pytest.approx(theirs.advantages, rel=1e-5, abs=1e-7)
     assert ours.metrics["policy/loss"] == pytest.approx(theirs.loss, rel=1e-5, abs=1e-7)
     assert (0 < ours.metrics["policy/clip_frac"] < 1) == (algo.loss not in SMOOTH)
+    if algo.importance is not None:
+        assert 0 < ours.metrics["policy/importance_capped_frac"] < 1
     assert len(ours.gradients) == len(theirs.gradients) == EPOCHS * MINIBATCHES
     for mine, other in zip(ours.gradients, theirs.gradients, strict=True):
         assert mine.keys() == other.keys()
@@ -136,6 +165,28 @@ def _rollouts(prompts_P: list[Prompt]) -> list[list[Rollout]]:
             rollouts_G.append(Rollout(prompt=prompt, completion=completion, verdict=verdict))
         rollouts_PG.append(rollouts_G)
     return rollouts_PG
+
+
+def _sampled_elsewhere(policy: Policy, rollouts_PG, temperature: float) -> list[list[Rollout]]:
+    """With log-probs of a sampler that is a little off, on some completions further than on
+    others."""
+    generator = torch.Generator().manual_seed(2)
+    found_PG = []
+    for place, rollouts_G in enumerate(rollouts_PG):
+        ids = [rollout.completion.ids for rollout in rollouts_G]
+        batch = collate(
+            [rollout.prompt for rollout in rollouts_G], ids, sharing="none", pad_id=policy.pad_id
+        )
+        with torch.no_grad():
+            scored_BC, _ = completion_logprobs(policy, batch, temperature=temperature)
+        found_PG.append([])
+        for row_C, rollout in zip(scored_BC, rollouts_G, strict=True):
+            length = len(rollout.completion.ids)
+            off_C = 0.2 * (1 + place) * torch.randn(length, generator=generator)
+            logprobs = tuple((row_C[:length] + off_C).tolist())
+            completion = dataclasses.replace(rollout.completion, logprobs=logprobs)
+            found_PG[-1].append(dataclasses.replace(rollout, completion=completion))
+    return found_PG
 
 
 class _Recorder:
@@ -254,8 +305,16 @@ def _trainer(trl, checkpoint, rollouts, algo: AlgoConfig, temperature: float, fo
 
         def _generate_single_turn(self, prompt_ids, *rest):
             assert len(prompt_ids) == len(rollouts)
-            return [list(rollout.completion.ids) for rollout in rollouts], None
+            logprobs = [list(rollout.completion.logprobs) for rollout in rollouts]
+            ids = [list(rollout.completion.ids) for rollout in rollouts]
+            return ids, logprobs if algo.importance else None
 
+    correction = {}
+    if algo.importance is not None:
+        correction = {
+            "vllm_importance_sampling_mode": f"{algo.importance.level}_{algo.importance.mode}",
+            "vllm_importance_sampling_clip_max": algo.importance.cap,
+        }
     positive, other = algo.sapo_temperatures or (1.0, 1.05)
     settings = (GMPOConfig if geometric else trl.GRPOConfig)(
         output_dir=str(folder),
@@ -287,6 +346,7 @@ def _trainer(trl, checkpoint, rollouts, algo: AlgoConfig, temperature: float, fo
         beta=algo.kl_weight,
         use_bias_correction_kl=algo.kl_correction,
         mask_truncated_completions=algo.mask_truncated,
+        **correction,
     )
     trainer = Replay(
         model=str(checkpoint),
@@ -296,6 +356,8 @@ def _trainer(trl, checkpoint, rollouts, algo: AlgoConfig, temperature: float, fo
         processing_class=AutoProcessor.from_pretrained(checkpoint),
     )
     trainer.current_gradient_accumulation_steps = 1
+    # said afterwards, so that no vLLM is started
+    trainer.use_vllm = algo.importance is not None
     return trainer
 
 
