@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from mmrl.config.schema import MediaConfig
+from mmrl.config.schema import NOT_SHAPING, MediaConfig
 from mmrl.errors import DataError
 from mmrl.media.audio import decode_audio
 from mmrl.media.cache import DiskCache
@@ -161,10 +161,6 @@ def _media_key(row: Row, media: MediaConfig, tell: Tell) -> str:
         except OSError as error:
             raise medium_error(medium, row.id, error.strerror or str(error)) from error
     return _digest(settings, *hashes)
-
-
-NOT_SHAPING = {"cache_mb", "cache_dir", "disk_cache_mb", "workers", "ahead"}
-"""Settings that say where prompts are made and kept, and shape none."""
 
 
 def processor_fingerprint(policy: HasProcessor) -> str:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 from mmrl.coldstart.config import TeacherConfig
 from mmrl.coldstart.texts import THINK, UNTHINK
+from mmrl.config.schema import NOT_SHAPING
 from mmrl.errors import ConfigError
 from mmrl.media.encoded import Format, check_encoded, read_encoded
 from mmrl.types import Medium, Row
@@ -131,7 +132,7 @@ class LocalTeacher:
         assert self._config.local is not None
         asked = {
             "messages": as_protocol(messages, self._config, row_id),
-            "media": self._config.media.model_dump(mode="json"),
+            "media": self._config.media.model_dump(mode="json", exclude=NOT_SHAPING),
             **sampling.as_request(),
         }
         model = self._config.local.model_dump_json()

@@ -128,6 +128,10 @@ class ModelConfig(Section):
         return self
 
 
+NOT_SHAPING = {"cache_mb", "cache_dir", "disk_cache_mb", "workers", "ahead"}
+"""Keys of `media` that say where prompts are made and kept, and shape none."""
+
+
 class MediaConfig(Section):
     """How media are decoded, and the limits beyond which a medium is an error."""
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmrl.coldstart.teachers import as_protocol
+from mmrl.config.schema import NOT_SHAPING
 from mmrl.difficulty import AngleSignal, angle_difficulty, angle_signal
 from mmrl.errors import DataError
 from mmrl.selection.config import GainRlConfig
@@ -103,7 +104,8 @@ def _signal(
     assert config.policy.local is not None
     try:
         asked = {"prompt": as_protocol(row.prompt, config.policy, row.id), "shared": shared}
-        asked |= {"system": config.system, "media": config.policy.media.model_dump(mode="json")}
+        media = config.policy.media.model_dump(mode="json", exclude=NOT_SHAPING)
+        asked |= {"system": config.system, "media": media}
         model = config.policy.local.model_dump_json()
         name = reply_name(f"angles {model}", asked, 0)
         known = kept_reply(cache, name)

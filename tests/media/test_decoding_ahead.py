@@ -246,6 +246,12 @@ def test_a_closed_pool_has_no_process_left_though_one_was_at_work(prompts, ask, 
         sent.result(timeout=60)
 
 
+def test_looking_ahead_without_workers_is_a_mistake():
+    with pytest.raises(ValueError, match="ahead does nothing without workers"):
+        MediaConfig(ahead=2)
+    assert MediaConfig(ahead=2, workers=1).ahead == 2
+
+
 def test_a_processor_that_cannot_travel_is_one_line(omni, ask):
     recipe = _recipe("qwen2_5_vl")
     recipe.processor.odd = lambda: None
