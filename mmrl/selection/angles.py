@@ -54,6 +54,7 @@ def score_angles(
             else:
                 missed[row.id] = signal
         on_row(done, len(rows))
+    prompts.close()
     ranked = sorted(found, key=lambda row_id: -found[row_id].total)
     kept = set(ranked[: -int(-len(ranked) * config.share // 1)])
     return [
@@ -81,13 +82,14 @@ def _shared(
 ) -> int:
     """Return how many tokens all prompts begin with; media are never shared, their ids may be."""
     first: tuple[int, ...] | None = None
-    for row in rows:
+    for place, row in enumerate(rows):
+        prompts.look_ahead(rows[place : place + 2 * prompts.media.workers])
         try:
             ids = prompts(row).ids
         except DataError as error:
             missed[row.id] = Unscored(row=row, reason=str(error))
             continue
-        own = next((place for place, token in enumerate(ids) if token in media_ids), len(ids) - 1)
+        own = next((end for end, token in enumerate(ids) if token in media_ids), len(ids) - 1)
         first = ids[:own] if first is None else first[: common_prefix(first, ids[:own])]
     return 0 if first is None or len(rows) == 1 else len(first)
 
