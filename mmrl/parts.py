@@ -8,8 +8,6 @@ import re
 from collections.abc import Collection
 from typing import Any, Literal
 
-from mmrl.types import MediaKind
-
 Part = Literal["language", "head", "vision", "audio", "connector"]
 
 _CONNECTOR = re.compile(
@@ -49,7 +47,7 @@ def parts_of(model: Any) -> dict[str, Part]:
     return found
 
 
-def rest_encoders(model: Any, shown: Collection[MediaKind]) -> None:
+def rest_encoders(model: Any, shown: Collection[str]) -> None:
     """Let the encoders of media that are never shown, with their connectors, not learn: no gradient
     would reach them, and neither decay nor moments are to.
     """

@@ -10,7 +10,6 @@ from mmrl.config.dump import dump_run
 from mmrl.config.loader import LoadedRun, load_run
 from mmrl.config.names import check_names
 from mmrl.config.runs import ASKED, RESOLVED, remember
-from mmrl.distributed.check import check_stages
 from mmrl.distributed.connect import is_started
 from mmrl.distributed.launch import launch as launch_processes
 from mmrl.distributed.plan import plan_lines
@@ -37,7 +36,6 @@ def train(ctx: click.Context, overrides: tuple[str, ...], dry_run: bool) -> None
     project = load_project(ctx.find_root().obj)
     loaded = load_run(overrides, project)
     check_names(loaded)
-    check_stages(loaded.run)
     if dry_run:
         click.echo(dump_run(loaded.run, loaded.provenance), nl=False)
         if launch := plan_lines(loaded.run, project, overrides):

@@ -11,6 +11,9 @@ from pydantic import Field, model_validator
 from mmrl.config.section import Section
 
 StrategyName = Literal["single", "ddp", "zero2", "zero3", "fsdp2"]
+Offload = Literal["none", "optimizer", "all"]
+OFFLOADS = {"zero2": ("optimizer",), "zero3": ("optimizer", "all"), "fsdp2": ("all",)}
+"""What each strategy can keep in the host's memory."""
 
 
 class LaunchConfig(Section):
@@ -21,6 +24,10 @@ class LaunchConfig(Section):
     strategy: StrategyName = "single"
     """`ddp`: every process holds everything. `zero2`: gradients and optimizer states are shared
     out, `zero3` (DeepSpeed) and `fsdp2` (torch): weights too."""
+    offload: Offload = "none"
+    """What waits in the memory of the host instead of the GPU's: `optimizer` (zero2 and zero3) its
+    states, with their step; `all` (zero3 and fsdp2) the weights too. Slower; it needs less of the
+    GPU."""
     nodes: int = Field(default=1, ge=1)
     """Machines; all of them see the run folder under the same path."""
     node_rank: int = Field(default=0, ge=0)
@@ -48,6 +55,16 @@ class LaunchConfig(Section):
         if (self.world == 1) != (self.strategy == "single"):
             raise ValueError(
                 f"strategy {self.strategy!r} does not go with {self.world} process(es)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _offloads(self) -> LaunchConfig:
+        able = OFFLOADS.get(self.strategy, ())
+        if self.offload != "none" and self.offload not in able:
+            raise ValueError(
+                f"offload {self.offload!r} does not go with strategy {self.strategy!r}, which can "
+                f"offload {' or '.join(able) or 'nothing'}"
             )
         return self
 

@@ -1,4 +1,4 @@
-"""What a launch that shares weights or optimizer states out cannot hold."""
+"""What a launch that shares gradients, optimizer states or weights out cannot do."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 def check_spread(stages: Mapping[str, AnyStage], launch: LaunchConfig) -> None:
-    """Refuse optimizers that keep whole moments, and weights in four bits.
+    """Refuse optimizers that keep whole moments, weights in four bits, and what compares whole
+    gradients.
 
     Raises:
         ValueError: a stage has them.
@@ -31,4 +32,10 @@ def check_spread(stages: Mapping[str, AnyStage], launch: LaunchConfig) -> None:
             raise ValueError(
                 f"stages.{name}.model.lora.quantize: weights in four bits stay whole, which "
                 f"launch.strategy {launch.strategy} shares out; use ddp, or quantize=none"
+            )
+        imitation = stage.algo.imitation if stage.kind == "grpo" else None
+        if imitation is not None and imitation.adapt is not None and imitation.adapt.gain_every:
+            raise ValueError(
+                f"stages.{name}.algo.imitation.adapt.gain_every compares whole gradients, which "
+                f"launch.strategy {launch.strategy} shares out; use ddp, or gain_every=0"
             )

@@ -31,9 +31,9 @@ from mmrl.curriculum.policies import load_stage_policy, make_ready
 from mmrl.curriculum.rows import StageRows, load_stage_rows, takes_selected
 from mmrl.curriculum.select import SelectRun, run_select
 from mmrl.curriculum.stopping import StopRules
+from mmrl.distributed.check import check_machine
 from mmrl.distributed.connect import connected
 from mmrl.distributed.ranks import Ranks
-from mmrl.distributed.spread import check_strategy
 from mmrl.distributed.strategy import Replicated
 from mmrl.engines.engine import build_engine
 from mmrl.errors import RunError
@@ -82,7 +82,7 @@ def train(loaded: LoadedRun, screen: Screen | None = None) -> Path:
 
 def _train_stages(loaded: LoadedRun, screen: Screen, ranks: Ranks) -> Path:
     run = loaded.run
-    check_strategy(run)
+    check_machine(run.launch)
     check_optimizers(run)
     check_adapters(run)
     folder = ranks.in_turn(lambda: _open_folder(loaded, ranks), "opening the run folder")

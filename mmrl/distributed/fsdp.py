@@ -23,6 +23,8 @@ class FullyShared:
     """Parameters are DTensors; a layer's are gathered while it runs."""
 
     ranks: Ranks
+    offload: bool = False
+    """Weights, gradients and moments wait in the host's memory."""
     stand_ins: StandIns | None = None
     _held: list[Any] = field(default_factory=list)
     """Modules that every process has whole at the moment."""
@@ -37,10 +39,12 @@ class FullyShared:
         is filled and whole only until it is shared out.
         """
         from torch.distributed.device_mesh import init_device_mesh
-        from torch.distributed.fsdp import fully_shard
+        from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 
         device = model.device if source is None else source.device
         mesh = init_device_mesh(device.type, (self.ranks.count,))
+        pinned = device.type == "cuda"
+        policy = CPUOffloadPolicy(pin_memory=pinned) if self.offload else OffloadPolicy()
         layers = set(model._no_split_modules or ())
         # what stands inside another layer comes first
         inner = reversed([m for m in model.modules() if type(m).__name__ in layers])
@@ -51,7 +55,7 @@ class FullyShared:
                 if module is model:
                     source.fill_buffers(model)
             with self.ranks.waiting("sharing out weights"):
-                fully_shard(module, mesh=mesh)
+                fully_shard(module, mesh=mesh, offload_policy=policy)
         for module in _shared(model):
             # gradients add up: the loss was divided by counts of all processes
             module.set_gradient_divide_factor(1.0)

@@ -45,7 +45,7 @@ def launch(run: Run, project: Path) -> int:
         RunError: node 0 has not begun the run; or the batch script is refused.
         ProcessError: a process was lost.
     """
-    check_machine(run)
+    check_machine(run.launch)
     folder = run.out / LAUNCH_FOLDER
     if run.launch.node_rank == 0:
         folder.mkdir(parents=True, exist_ok=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from mmrl.config.launch import LaunchConfig
+from mmrl.config.launch import LaunchConfig, Offload
 from mmrl.config.schema import Run, SelectStage
 
 LAUNCH_FOLDER = "launch"
@@ -20,7 +20,11 @@ PORT = 29500
 
 
 def deepspeed_config(
-    stage: Literal[2, 3], *, grad_clip: float, dtype: Literal["float32", "bfloat16"]
+    stage: Literal[2, 3],
+    *,
+    grad_clip: float,
+    dtype: Literal["float32", "bfloat16"],
+    offload: Offload = "none",
 ) -> dict[str, Any]:
     """The configuration of DeepSpeed: weights are float32, the forward pass may be bfloat16.
 
@@ -39,6 +43,8 @@ def deepspeed_config(
             "contiguous_gradients": True,
             "overlap_comm": False,
             "reduce_scatter": True,
+            **({"offload_optimizer": {"device": "cpu"}} if offload != "none" else {}),
+            **({"offload_param": {"device": "cpu"}} if offload == "all" else {}),
         },
         "torch_autocast": {"enabled": dtype != "float32", "dtype": "bfloat16"},
         "steps_per_print": 2**31 - 1,
@@ -69,6 +75,7 @@ def accelerate_config(launch: LaunchConfig, *, node: int, folder: Path, stage: s
         }
     if launch.strategy == "fsdp2":
         config["fsdp_config"] = {
+            "fsdp_offload_params": launch.offload == "all",
             "fsdp_version": 2,
             "fsdp_auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
             "fsdp_reshard_after_forward": True,
@@ -106,6 +113,7 @@ def launch_files(run: Run, folder: Path, project: Path) -> dict[str, str]:
                 2 if launch.strategy == "zero2" else 3,
                 grad_clip=stage.optim.grad_clip,
                 dtype=stage.model.dtype,
+                offload=launch.offload,
             )
             files[f"deepspeed-{name}.json"] = json.dumps(config, indent=2) + "\n"
     if launch.scheduler == "slurm":

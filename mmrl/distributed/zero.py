@@ -21,6 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
+from mmrl.config.launch import Offload
 from mmrl.distributed.plan import deepspeed_config
 from mmrl.distributed.ranks import Ranks
 from mmrl.distributed.source import Source
@@ -37,6 +38,7 @@ class Zero:
     ranks: Ranks
     stage: Literal[2, 3]
     dtype: Literal["float32", "bfloat16"]
+    offload: Offload = "none"
     stand_ins: StandIns | None = None
     _engine: Any = None
     _optimizer: Any = None
@@ -55,7 +57,7 @@ class Zero:
         if source is None:
             return
         deepspeed = _deepspeed(source.device)
-        config = deepspeed_config(self.stage, grad_clip=0.0, dtype=self.dtype)
+        config = self._config(grad_clip=0.0)
         init = deepspeed.zero.Init(module=torch.nn.Module(), config_dict_or_path=config)
         for parameter in source.fill(model, model):
             with self.ranks.waiting("sharing out weights"):
@@ -65,7 +67,7 @@ class Zero:
     def attach(self, model: Any, adamw: torch.optim.Optimizer | None, *, grad_clip: float) -> None:
         """Make the engine; from now on gradients, states and (ZeRO-3) weights are in parts."""
         deepspeed = _deepspeed(torch.device(model.device))
-        config = deepspeed_config(self.stage, grad_clip=grad_clip, dtype=self.dtype)
+        config = self._config(grad_clip=grad_clip)
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=model, optimizer=adamw, config=config, dist_init_required=False
         )
@@ -199,6 +201,11 @@ class Zero:
     def close(self) -> None:
         """Take the hooks off."""
         self._engine.destroy()
+
+    def _config(self, *, grad_clip: float) -> dict[str, Any]:
+        return deepspeed_config(
+            self.stage, grad_clip=grad_clip, dtype=self.dtype, offload=self.offload
+        )
 
     def _states(self) -> Any:
         return self._optimizer.optimizer.state

@@ -68,17 +68,64 @@ def test_a_batch_script_starts_one_task_per_node_which_finds_its_own_number():
     assert script.startswith("#!/bin/bash\n#SBATCH")
     assert script.count("--nodes") == 1
     assert "#SBATCH --partition=gpu" in script
+    assert "#SBATCH --exclusive" in script
+    assert "PORT=$((20000 + SLURM_JOB_ID % 20000))" in script
     inner = script.split("bash -c ")[1].strip()
     said = subprocess.run(
         ["bash", "-c", f"mmrl() {{ printf '%s\\n' \"$@\"; }}; export -f mmrl; bash -c {inner}"],
-        env={"SLURM_NODEID": "1", "MASTER": "n0", "PATH": "/usr/bin:/bin"},
+        env={"SLURM_NODEID": "1", "MASTER": "n0", "PORT": "25123", "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
         check=True,
     ).stdout.splitlines()
     assert "launch.node_rank=1" in said
     assert "launch.master_address=n0" in said
+    assert "launch.master_port=25123" in said
     assert "resume=o" in said
+
+
+def test_a_job_that_asks_for_cpus_or_a_port_has_those():
+    sbatch = "launch.sbatch=[--cpus-per-task=96]"
+    run, project = _run(
+        "stage=geometry3k", "launch=slurm", sbatch, "launch.master_port=4000", "out=o"
+    )
+    script = launch_files(run, run.out / "launch", project)["job.sbatch"]
+    assert "#SBATCH --cpus-per-task=96" in script
+    assert "--exclusive" not in script
+    assert "PORT=4000" in script
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "zero2", "zero3", "fsdp2"])
+def test_accelerate_and_deepspeed_know_every_key(tmp_path, strategy):
+    """Both take the files in by their own parsers; accelerate refuses keys that it does not know."""
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.commands.launch import launch_command_parser
+
+    offload = {"zero2": "optimizer", "zero3": "all", "fsdp2": "all"}.get(strategy, "none")
+    run, project = _run(
+        "stage=geometry3k",
+        "launch=node8",
+        f"launch.strategy={strategy}",
+        f"launch.offload={offload}",
+        "out=o",
+    )
+    for name, text in launch_files(run, tmp_path, project).items():
+        (tmp_path / name).write_text(text)
+    config = load_config_from_file(str(tmp_path / "accelerate-node0.yaml"))
+    assert (config.num_processes, config.num_machines, config.machine_rank) == (8, 1, 0)
+    known = {action.dest for action in launch_command_parser()._actions}
+    assert {*config.fsdp_config, *config.deepspeed_config} <= known
+    if not strategy.startswith("zero"):
+        return
+    runtime = pytest.importorskip("deepspeed.runtime.config")
+    given = json.loads((tmp_path / "deepspeed-geometry3k.json").read_text())
+    # nobody was started: it counts the processes of this one
+    read = runtime.DeepSpeedConfig(given | {"train_batch_size": 1})
+    assert read.zero_optimization_stage == int(strategy[-1])
+    assert read.gradient_clipping == given["gradient_clipping"]
+    offloads = read.zero_config.offload_optimizer, read.zero_config.offload_param
+    assert [part is not None for part in offloads] == [True, strategy == "zero3"]
+    assert not read.zero_config.model_extra
 
 
 def test_a_dry_run_of_eight_processes_loads_no_torch():
@@ -101,6 +148,11 @@ def test_a_dry_run_of_eight_processes_loads_no_torch():
         ({"nodes": 2, "strategy": "ddp", "node_rank": 2}, "node_rank 2 is none of 2 node"),
         ({"sbatch": ["--time=1"]}, "sbatch options go with scheduler slurm"),
         ({"master_address": "a b"}, "master_address"),
+        (
+            {"processes": 2, "strategy": "zero2", "offload": "all"},
+            "offload 'all' does not go with strategy 'zero2', which can offload optimizer",
+        ),
+        ({"processes": 2, "strategy": "ddp", "offload": "optimizer"}, "can offload nothing"),
     ],
 )
 def test_a_launch_that_cannot_be_is_refused(values, message):
