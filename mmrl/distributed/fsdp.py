@@ -69,7 +69,11 @@ class FullyShared:
         if self._held:
             return model(**inputs)
         with self.ranks.waiting("forward pass"):
-            return model(**inputs)
+            output = model(**inputs)
+            if not torch.is_grad_enabled():
+                # what stands outside the layers would stay whole until a backward pass
+                model.reshard()
+            return output
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of this process's share of the loss."""
@@ -137,6 +141,9 @@ class FullyShared:
     ) -> float:
         """Clip by the norm of all parts, and move."""
         parameters = [p for group in adamw.param_groups for p in group["params"]]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
         with self.ranks.waiting("optimizer step"):
             norm: Any = torch.nn.utils.clip_grad_norm_(parameters, grad_clip)
             norm = float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
