@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from mmrl.config.schema import AnyStage, GrpoStage, Run, SelectStage, SftStage, Sharing
 from mmrl.distributed.ranks import Ranks
-from mmrl.distributed.spread import is_shared_out, keep_step, spread
+from mmrl.distributed.spread import check_gathered, is_shared_out, keep_step, spread
 from mmrl.model import Policy, device_of, load_policy
 from mmrl.prompt import Prompts
 from mmrl.seeds import derive
@@ -47,7 +49,7 @@ def load_stage_policy(
 
 def make_ready(
     run: Run,
-    stage: SftStage | GrpoStage,
+    name: str,
     policy: Policy,
     prompts: Prompts,
     rows: Sequence[Row],
@@ -63,6 +65,9 @@ def make_ready(
     What completions of a group have in common (`share`) is tried on weights as they were loaded,
     or, where no process holds all of them, by all processes together.
     """
+    stage = run.stages[name]
+    if isinstance(stage, SelectStage):
+        raise TypeError(f"stage {name} trains nothing")
     empty = policy.device.type == "meta"
     own = _has_reference(stage) and not policy.base
     reference = _reference(run, stage, weights, empty=empty) if own else None
@@ -73,6 +78,9 @@ def make_ready(
         return lambda: _load(run, _on_cpu(stage), weights, gone_on, empty=False)
 
     device = device_of(stage.model)
+    if empty and stage.rollout.engine == "hf" and device.type == "cuda":
+        needed = sum(p.nbytes for p in policy.model.parameters())
+        check_gathered(needed, torch.cuda.mem_get_info()[1], name)
     policy = spread(policy, run.launch, ranks, load=source(gone_on), device=device)
     prompts.policy = policy
     optimizer = Optimizer(config=stage.optim, policy=policy)

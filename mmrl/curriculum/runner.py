@@ -205,7 +205,7 @@ def _run_stage(
 
     ready = make_ready(
         run,
-        stage,
+        name,
         policy,
         prompts,
         [*rows.train, *rows.heldout],

@@ -12,6 +12,7 @@ from mmrl.config.schema import ModelConfig
 from mmrl.distributed.ranks import Ranks
 from mmrl.distributed.stand_ins import build_stand_ins
 from mmrl.distributed.strategy import Replicated, Strategy
+from mmrl.errors import ConfigError
 from mmrl.model import Policy
 from mmrl.prompt import Prompts
 from mmrl.types import Row
@@ -27,6 +28,24 @@ def is_shared_out(launch: LaunchConfig, model: ModelConfig) -> bool:
     its parts. An adapter's base is loaded by every process.
     """
     return launch.strategy in ("zero3", "fsdp2") and model.lora is None
+
+
+def check_gathered(needed: float, has: float, name: str) -> None:
+    """Refuse to sample with a model that a GPU cannot hold.
+
+    Args:
+        needed: Bytes of all weights.
+        has: Bytes of a GPU.
+        name: The stage.
+
+    Raises:
+        ConfigError: it does not fit.
+    """
+    if needed > has:
+        raise ConfigError(
+            f"stage {name}: rollout.engine: hf gathers all weights, {needed / 2**30:.0f} GiB, on "
+            f"every GPU to sample, and one has {has / 2**30:.0f} GiB; use rollout.engine=vllm"
+        )
 
 
 def spread(

@@ -78,6 +78,24 @@ def predict_memory(step: Step, device: Device) -> Memory:
     )
 
 
+def predict_host(step: Step) -> dict[str, float]:
+    """Bytes of the first node's own memory beyond the data: while weights are loaded, and while a
+    checkpoint is written.
+
+    Every process loads all weights on its way to the device; but where weights are shared out and
+    there is no adapter, the first process alone does, and hands them out. It alone gathers what is
+    saved: moments, and then weights.
+    """
+    alone = step.weights_over > 1 and not step.adapter_on
+    processes = 1 if alone else step.world // step.nodes
+    found = {"loading": processes * _weights(step)}
+    if step.learns:
+        learning = step.parameters.learning.total
+        saved = 4.0 * (learning if step.adapter_on else step.parameters.all.total)
+        found["saving"] = max(_STATES[step.optimizer] * learning, saved)
+    return found
+
+
 def _weights(step: Step) -> float:
     """Of the whole model: float32 where they learn, and where nothing else was asked for."""
     all_ = step.parameters.all
@@ -123,7 +141,10 @@ def _update(step: Step) -> dict[str, float]:
     if step.strategy == "zero3":
         items["gathered weights"] = 4.0 * min(_LIVE, all_)
     elif step.strategy == "fsdp2":
-        items["gathered weights"] = 8.0 * step.parameters.all.decoder / step.model.text.layers
+        # two layers, and what is in no layer
+        layers = step.parameters.all.decoder / step.model.text.layers
+        edges = step.parameters.all.embedding + step.parameters.all.head
+        items["gathered weights"] = 8.0 * layers + 4.0 * edges
     return items
 
 

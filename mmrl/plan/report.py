@@ -8,6 +8,7 @@ from typing import Any
 
 from mmrl.plan.advice import advise
 from mmrl.plan.hardware import GIB
+from mmrl.plan.memory import predict_host
 from mmrl.plan.plan import Plan
 from mmrl.plan.step import forward_tokens, parts
 
@@ -52,6 +53,7 @@ def as_object(plan: Plan) -> dict[str, Any]:
             "peaks": memory.phases,
             "peak": memory.peak,
             "limit": plan.device.memory,
+            "host": predict_host(step),
         },
         "phases": phases,
         "step_s": plan.step_s,
@@ -111,6 +113,10 @@ def _memory(plan: Plan) -> Iterator[str]:
                 yield f"  {label + name:34} {_gib(value)}"
     peaks = ", ".join(f"{name} {_gib(value).strip()}" for name, value in memory.phases.items())
     yield f"  {'highest':34} {_gib(memory.peak)} of {_gib(plan.device.memory).strip()} ({peaks})"
+    if plan.device.link:
+        host = predict_host(plan.step).items()
+        found = ", ".join(f"{name} {_gib(value).strip()}" for name, value in host)
+        yield f"  the first node's own memory: {found}"
 
 
 def _times(plan: Plan) -> Iterator[str]:

@@ -35,7 +35,7 @@ class Peaks(dict):
         def watch() -> None:
             while not done.is_set():
                 peak[0] = max(peak[0], anonymous_bytes())
-                time.sleep(0.001)
+                time.sleep(0.004)
 
         before = anonymous_bytes()
         watcher = threading.Thread(target=watch)
