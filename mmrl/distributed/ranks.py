@@ -167,7 +167,10 @@ class Ranks:
 
     def _note(self, text: str) -> None:
         if self.status is not None:
-            self.status.write_text(text)
+            # at once, for the process may be killed at any moment, and the file is then read
+            fresh = self.status.with_suffix(".new")
+            fresh.write_text(text)
+            fresh.replace(self.status)
 
 
 ALONE = Ranks()

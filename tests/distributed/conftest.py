@@ -76,7 +76,7 @@ TERMS = {"accuracy": {}, "likely": {"name": "reference_probability"}}
 STAGES = {
     # everything learns, and the encoders do not
     "free": FREE,
-    "frozen": FREE | {"model": MODEL | {"freeze": "encoders"}},
+    "frozen": {"model": MODEL | {"freeze": "encoders"}, "algo": FREE["algo"]},
     # other numbers of draws, of passes and of completions in each process
     "helped": {
         "guidance": {"kind": "scaf_grpo", "exempt": 0.0},
