@@ -104,7 +104,8 @@ def launch_files(run: Run, folder: Path, project: Path) -> dict[str, str]:
     }
     first = next(iter(trained), "none")
     files = {}
-    for node in range(launch.nodes):
+    # a job learns which nodes it has when it begins, and writes these files then
+    for node in range(launch.nodes if launch.scheduler == "none" else 0):
         config = accelerate_config(launch, node=node, folder=folder, stage=first)
         files[f"accelerate-node{node}.yaml"] = yaml.safe_dump(config, sort_keys=False)
     if launch.strategy in ("zero2", "zero3"):
@@ -134,6 +135,7 @@ def plan_lines(run: Run, project: Path, typed: Sequence[str]) -> str:
     parts.append("")
     if run.launch.scheduler == "slurm":
         parts.append(f"# mmrl hands it in: sbatch {folder / 'job.sbatch'}")
+        return "\n".join(parts) + "\n"
     for node in range(run.launch.nodes):
         command = _train_words(run, typed, node)
         config = str(folder / f"accelerate-node{node}.yaml")
@@ -193,7 +195,7 @@ def sbatch_script(run: Run, folder: Path, project: Path) -> str:
             f"PORT={port}",
             "export MASTER PORT",
             # srun does not take over what was asked of sbatch
-            'export SRUN_CPUS_PER_TASK="${SLURM_CPUS_PER_TASK:-}"',
+            '[ -z "${SLURM_CPUS_PER_TASK:-}" ] || export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"',
             # quoted so that each task, not the batch script, fills in its own node
             f"srun --kill-on-bad-exit=1 bash -c {shlex.quote(' '.join(command))}",
             "",
