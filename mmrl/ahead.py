@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
@@ -26,12 +26,16 @@ from mmrl.guidance.guide import Guide, Looked, Moment
 from mmrl.rollout import judge
 from mmrl.rubric import Rubric
 from mmrl.seeds import derive
+from mmrl.threads import Threads
 from mmrl.types import Completion, Prompt, Rollout, Row
 
 if TYPE_CHECKING:
     from mmrl.trainer import StageRun
 
 Groups = list[list[Rollout]]
+
+PATIENCE_S = 2.0
+"""After an error or Ctrl-C, a verifier that has not returned by then is left behind."""
 
 
 class Background:
@@ -42,8 +46,8 @@ class Background:
     def __init__(self, rubric: Rubric) -> None:
         """Start nothing yet; `rubric` is for this thread alone until it is left."""
         self._rubric = rubric
-        self._judging = ThreadPoolExecutor(1, thread_name_prefix="judging")
-        self._sampling = ThreadPoolExecutor(1, thread_name_prefix="sampling")
+        self._judging = Threads(1, name="judging")
+        self._sampling = Threads(1, name="sampling")
         self._lock = threading.Lock()
         self._judged_s = 0.0
 
@@ -74,7 +78,7 @@ class Background:
     ) -> None:
         self._rubric.cancel()
         for threads in (self._sampling, self._judging):
-            threads.shutdown(cancel_futures=True)
+            threads.end(None if error is None else PATIENCE_S)
 
     def _judge(self, asked_P: Sequence[Prompt], sampled: Future[Looked], progress: float) -> Groups:
         looked = sampled.result()

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError
 from typing import Any
 
 from mmrl.judging.isolation import Job, Pool
 from mmrl.reward import build_group_reward, build_verifier, check_params, find_verifier
 from mmrl.schedule import Schedule
+from mmrl.threads import Threads
 from mmrl.types import Sample, Verdict, VerifierTerm
 
 JudgeGroups = Callable[[Sequence[Sequence[Sample]]], list[list[Verdict]]]
@@ -91,9 +92,13 @@ def _side_by_side(
     judge: Callable[[Sample], Verdict], groups: Sequence[Sequence[Sample]], threads: int
 ) -> list[list[Verdict]]:
     """Judge in threads, for judges that wait for others."""
-    with ThreadPoolExecutor(threads) as executor:
-        verdicts = executor.map(judge, [sample for group in groups for sample in group])
-        return [[next(verdicts) for _ in group] for group in groups]
+    beside = Threads(threads, name="asking")
+    try:
+        found = [[beside.submit(judge, sample) for sample in group] for group in groups]
+        return [[future.result() for future in group] for group in found]
+    finally:
+        # all are done, or nobody asks for the rest
+        beside.end(patience_s=0.0)
 
 
 def term_key(term: VerifierTerm) -> str:

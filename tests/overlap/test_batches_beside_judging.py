@@ -157,6 +157,27 @@ def test_an_interrupt_ends_a_judgement_that_would_take_minutes(go, monkeypatch):
     assert not _workers()
 
 
+def test_an_interrupt_leaves_a_verifier_behind_that_never_returns(go, monkeypatch):
+    let_go = threading.Event()
+
+    def judge(sample: Sample) -> float:
+        if sample.progress:
+            let_go.wait()
+        return 1.0
+
+    def interrupt(call: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(deeds, "never", judge)
+    monkeypatch.setattr(mmrl.ahead, "PATIENCE_S", 0.2)
+    before(monkeypatch, Optimizer, "step", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        go("optim.steps=3", "rollout.async_steps=1", term("never"))
+    # Python does not wait for it when it ends
+    assert [thread.daemon for thread in threading.enumerate() if thread.name == "judging"] == [True]
+    let_go.set()
+
+
 def _workers() -> list[psutil.Process]:
     return [
         child
