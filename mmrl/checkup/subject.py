@@ -15,7 +15,7 @@ from mmrl.config.launch import LaunchConfig
 from mmrl.config.overrides import Override, parse_overrides
 from mmrl.config.schema import GrpoStage
 from mmrl.config.section import Section
-from mmrl.config.spread import check_spread
+from mmrl.config.spread import check_stage_spread
 from mmrl.errors import ConfigError
 
 _ASSUMED: dict[str, Any] = {
@@ -56,11 +56,11 @@ def read_subject(arguments: Sequence[str], project: Path) -> Subject:
     for override in own:
         value = override.read(annotation_at(GrpoStage, override.path))
         tree.lay(override.path, value, COMMAND_LINE)
-    stage = _checked(GrpoStage, tree, "")
+    stage = _checked(GrpoStage, tree)
     launch = _launch([o for o in overrides if o.path[0] == "launch"], project)
     if launch is not None:
         try:
-            check_spread({"doctor": stage}, launch)
+            check_stage_spread(stage, launch)
         except ValueError as error:
             raise ConfigError(str(error)) from error
     return Subject(stage=stage, launch=launch)
@@ -90,12 +90,12 @@ def _launch(overrides: Sequence[Override], project: Path) -> LaunchConfig | None
             value = override.read(annotation_at(LaunchConfig, override.path[1:]))
             tree.lay(override.path, value, COMMAND_LINE)
     inner = Tree(values=tree.values.get("launch") or {})
-    return _checked(LaunchConfig, inner, "launch.")
+    return _checked(LaunchConfig, inner, "launch")
 
 
-def _checked(root: type[Section], tree: Tree, prefix: str) -> Any:
-    found, mistakes = check(root, tree.values, prefix)
+def _checked(root: type[Section], tree: Tree, *section: str) -> Any:
+    found, mistakes = check(root, tree.values, "".join(f"{key}." for key in section))
     if found is None:
-        named = lines(mistakes, lambda path: prefix + ".".join(path), tree.origin)
+        named = lines(mistakes, lambda path: ".".join((*section, *path)), tree.origin)
         raise ConfigError("\n".join(named))
     return found

@@ -187,7 +187,11 @@ def _validate(
     if mistakes:
         # a stage that is not valid is missing from the run, which is then not valid either
         wrong = [mistake for mistake in wrong if mistake.path and mistake.path[0] != "stages"]
-    mistakes += lines(wrong, ".".join, lambda path: tree.origin(path) if path else "")
+    said = lines(wrong, ".".join, lambda path: tree.origin(path) if path else "")
+    if not named:
+        [name] = stages
+        said = [line.replace(f"stages.{name}.", "") for line in said]
+    mistakes += said
     if mistakes or run is None:
         raise ConfigError("\n".join(dict.fromkeys(mistakes)))
     return run

@@ -64,11 +64,21 @@ class TrainingRolloutConfig(RolloutConfig):
 
     prompts_per_batch: int | None = Field(default=None, ge=1)
     """Sample the step's prompts so many at a time, and judge each batch while the next one is
-    sampled; all at once unless given. Results are the same (docs/overlap.md)."""
+    sampled; all at once unless given. Results are the same, up to the last bits of a sampler's
+    log-probs (docs/overlap.md)."""
     async_steps: Literal[0, 1] = 0
     """0: completions are sampled with the weights that they train. 1: they are sampled before the
     update of the step before, and judged during it (arXiv 2410.18252); algo.importance corrects
     for the difference, and is on."""
+
+    @model_validator(mode="after")
+    def _batches(self) -> TrainingRolloutConfig:
+        if (self.prompts_per_batch or 1) > self.prompts_per_step:
+            raise ValueError(
+                f"prompts_per_batch ({self.prompts_per_batch}) is larger than prompts_per_step "
+                f"({self.prompts_per_step}): take a part of the step, or leave the key out"
+            )
+        return self
 
 
 def with_importance(values: Any) -> Any:

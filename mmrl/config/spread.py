@@ -18,24 +18,26 @@ def check_spread(stages: Mapping[str, AnyStage], launch: LaunchConfig) -> None:
     Raises:
         ValueError: a stage has them.
     """
+    for name, stage in stages.items():
+        check_stage_spread(stage, launch, prefix=f"stages.{name}.")
+
+
+def check_stage_spread(stage: AnyStage, launch: LaunchConfig, *, prefix: str = "") -> None:
+    """The same of one stage; `prefix` stands before its keys in the message."""
     if launch.strategy in ("single", "ddp"):
         return
-    for name, stage in stages.items():
-        kind = "adamw" if stage.kind == "select" else stage.optim.kind
-        if kind != "adamw":
-            raise ValueError(
-                f"stages.{name}.optim.kind: {kind} keeps moments whole, which "
-                f"launch.strategy {launch.strategy} shares out; use ddp, or adamw"
-            )
-        lora = stage.model.lora
-        if lora is not None and lora.quantize != "none":
-            raise ValueError(
-                f"stages.{name}.model.lora.quantize: weights in four bits stay whole, which "
-                f"launch.strategy {launch.strategy} shares out; use ddp, or quantize=none"
-            )
-        imitation = stage.algo.imitation if stage.kind == "grpo" else None
-        if imitation is not None and imitation.adapt is not None and imitation.adapt.gain_every:
-            raise ValueError(
-                f"stages.{name}.algo.imitation.adapt.gain_every compares whole gradients, which "
-                f"launch.strategy {launch.strategy} shares out; use ddp, or gain_every=0"
-            )
+    shared = f"which launch.strategy {launch.strategy} shares out; use ddp, or"
+    kind = "adamw" if stage.kind == "select" else stage.optim.kind
+    if kind != "adamw":
+        raise ValueError(f"{prefix}optim.kind: {kind} keeps moments whole, {shared} adamw")
+    lora = stage.model.lora
+    if lora is not None and lora.quantize != "none":
+        raise ValueError(
+            f"{prefix}model.lora.quantize: weights in four bits stay whole, {shared} quantize=none"
+        )
+    imitation = stage.algo.imitation if stage.kind == "grpo" else None
+    if imitation is not None and imitation.adapt is not None and imitation.adapt.gain_every:
+        raise ValueError(
+            f"{prefix}algo.imitation.adapt.gain_every compares whole gradients, {shared} "
+            "gain_every=0"
+        )

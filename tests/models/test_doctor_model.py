@@ -231,8 +231,11 @@ def test_a_folder_that_holds_no_configuration(folder, content, capsys):
         (["model=tiny_omni", "model.famly=a"], "model.famly: unknown key; did you mean"),
         (["model=tiny_omni", "optim.lr=fast"], "optim.lr: must be a number, got 'fast'"),
         (["model=tiny_omni", "launch=node9"], "there is no configs/launch/node9.yaml"),
-        (["model=tiny_omni", "launch.strategy=ddp"], "'ddp' does not go with 1 process"),
-        (["model=tiny_omni", "launch=node8", "optim.kind=adamw_8bit"], "keeps moments whole"),
+        (["model=tiny_omni", "launch.strategy=ddp"], "launch: strategy 'ddp' does not go with 1"),
+        (
+            ["model=tiny_omni", "launch=node8", "optim.kind=adamw_8bit"],
+            "mmrl: optim.kind: adamw_8bit keeps moments whole",
+        ),
     ],
 )
 def test_a_mistake_in_the_arguments_is_one_line(arguments, message, capsys):

@@ -61,6 +61,15 @@ def test_what_does_not_go_with_steps_ahead_is_one_line(project, capsys, changes,
     assert said in line
 
 
+def test_a_batch_larger_than_the_step_is_a_mistake(project, capsys):
+    command = ["--project", str(project), "train", "stage=words", "--dry-run"]
+    assert run_cli([*command, "rollout.prompts_per_batch=4"]) == 0
+    capsys.readouterr()
+    assert run_cli([*command, "rollout.prompts_per_batch=5"]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "rollout: prompts_per_batch (5) is larger than prompts_per_step (4)" in line
+
+
 def test_only_stages_that_sample_and_train_have_the_keys(project, capsys):
     for kind in ("sft", "select"):
         keys = ["kind=" + kind, "rollout.async_steps=1"]
