@@ -30,6 +30,7 @@ from mmrl.evaluate import Evaluation, evaluate
 from mmrl.guidance.guide import Guide
 from mmrl.guidance.metrics import describe_help
 from mmrl.guidance.modes import shape_modes, with_empty_thought
+from mmrl.interrupts import raise_if_heard
 from mmrl.metrics import check_judged, describe
 from mmrl.model import Policy
 from mmrl.objectives.empg import modulate_advantages
@@ -210,6 +211,7 @@ def train_sft(run: StageRun, stage: SftStage) -> None:
 
 def begin_step(run: StageRun) -> None:
     """Start the clock and fix all randomness of the step, but for that of its samples."""
+    raise_if_heard()
     run.ranks.begin(f"stage {run.name}, step {run.step + 1}")
     run.clock = Clock(ranks=run.ranks)
     run.prompts.begin_step()

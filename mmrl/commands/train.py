@@ -13,6 +13,7 @@ from mmrl.config.runs import ASKED, RESOLVED, remember
 from mmrl.distributed.connect import is_started
 from mmrl.distributed.launch import launch as launch_processes
 from mmrl.distributed.plan import plan_lines
+from mmrl.interrupts import hear_interrupts
 from mmrl.project import load_project
 
 
@@ -54,9 +55,10 @@ def train(ctx: click.Context, overrides: tuple[str, ...], dry_run: bool) -> None
 
 
 def _train(loaded: LoadedRun) -> None:
-    from mmrl.curriculum.runner import train as train_curriculum
+    with hear_interrupts():
+        from mmrl.curriculum.runner import train as train_curriculum
 
-    train_curriculum(loaded)
+        train_curriculum(loaded)
 
 
 def _how_to_go_on(out: Path) -> str:
