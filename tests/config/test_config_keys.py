@@ -40,6 +40,7 @@ def test_the_run_has_its_own_keys():
         "smoke",
         "launch.processes",
         "launch.strategy",
+        "launch.offload",
         "launch.nodes",
         "launch.node_rank",
         "launch.master_address",
