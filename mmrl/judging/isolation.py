@@ -8,14 +8,10 @@ worker, and nothing from outside is unpickled.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
 import signal
-import struct
-import subprocess
-import sys
 import threading
 import time
 import weakref
@@ -23,15 +19,15 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
+from mmrl.children import Child, describe_end, start
 from mmrl.errors import RewardError
 from mmrl.reward import find_verifier
 from mmrl.types import Row, Sample, Verdict
 
 START_S = 120.0
 """A worker that has not said that it is ready after so many seconds cannot be started."""
-HEADER = struct.Struct(">I")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,9 +43,7 @@ class Job:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Worker:
-    process: subprocess.Popen[bytes]
-    life: IO[bytes]
-    """Held open as long as this process lives; the worker ends when it closes."""
+    child: Child
     job: int | None = None
     deadline: float = 0.0
 
@@ -102,7 +96,7 @@ class Pool:
         if self._pid == os.getpid():
             # the other thread reaps them
             for worker in [*self._workers]:
-                _signal(worker)
+                worker.child.stop()
 
     def close(self) -> None:
         """End all workers."""
@@ -147,14 +141,13 @@ class Pool:
                 return
             index = waiting.popleft()
             try:
-                message = _frame(_message(jobs[index]))
+                message = json.dumps(_message(jobs[index])).encode()
             except (TypeError, ValueError) as error:
                 detail = f"{jobs[index].name}: cannot be sent to a worker: {error}"
                 done[index] = _all(jobs[index], "error", detail)
                 continue
             worker.job, worker.deadline = index, time.monotonic() + self._timeout_s
-            with contextlib.suppress(BrokenPipeError):  # it died while idle: `_take` will see that
-                _send(worker.process.stdin, message)
+            worker.child.tell(message)
 
     def _ready(self) -> list[_Worker]:
         """Return the busy workers that have answered, died, or run out of time; wait for the
@@ -166,7 +159,7 @@ class Pool:
         wait = max(0.0, min(worker.deadline for worker in busy) - time.monotonic())
         with selectors.DefaultSelector() as selector:
             for worker in busy:
-                selector.register(_pipe(worker.process.stdout), selectors.EVENT_READ, worker)
+                selector.register(worker.child.answers, selectors.EVENT_READ, worker)
             ready = [key.data for key, _ in selector.select(wait)]
         now = time.monotonic()
         return ready or [worker for worker in busy if worker.deadline <= now]
@@ -174,7 +167,7 @@ class Pool:
     def _take(self, worker: _Worker, count: int) -> list[Verdict]:
         """Return what the worker has found; without an answer it is killed and left out."""
         late = worker.deadline <= time.monotonic()
-        answer = None if late and not _has_answer(worker) else _receive(worker.process.stdout)
+        answer = None if late and not worker.child.has_said(0.0) else _hear(worker)
         worker.job = None
         if answer is not None:
             if answer.get("ends"):
@@ -187,13 +180,13 @@ class Pool:
             )
         else:
             verdict = Verdict(
-                score=None, status="error", detail=f"the worker died ({_cause(code)})"
+                score=None, status="error", detail=f"the worker died ({describe_end(code)})"
             )
         return [verdict] * count
 
-    def _drop(self, worker: _Worker) -> int | None:
+    def _drop(self, worker: _Worker) -> int:
         self._workers.remove(worker)
-        return _kill(worker)
+        return worker.child.end()
 
     def _start(self, count: int) -> list[_Worker]:
         """Start workers side by side and wait until all are warm."""
@@ -201,35 +194,18 @@ class Pool:
         self._workers += started
         deadline = time.monotonic() + START_S
         for worker in started:
-            with selectors.DefaultSelector() as selector:
-                selector.register(_pipe(worker.process.stdout), selectors.EVENT_READ)
-                answered = selector.select(max(0.0, deadline - time.monotonic()))
-            answer = _receive(worker.process.stdout) if answered else None
+            said = worker.child.has_said(max(0.0, deadline - time.monotonic()))
+            answer = _hear(worker) if said else None
             if answer is None or "error" in answer:
-                cause = answer["error"] if answer else _cause(self._drop(worker))
+                cause = answer["error"] if answer else describe_end(self._drop(worker))
                 raise RewardError(f"a worker for isolated verifiers cannot be started: {cause}")
         return started
 
     def _spawn(self) -> _Worker:
-        end, life = os.pipe()
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "mmrl.judging.isolation_worker", str(end), str(os.getpid())],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-                pass_fds=(end,),
-                start_new_session=True,
-            )
-        finally:
-            os.close(end)
-        worker = _Worker(process=process, life=os.fdopen(life, "wb"))
+        worker = _Worker(child=start("mmrl.judging.isolation_worker", env={}, quiet=True))
         files = {name: str(find_verifier(name).file) for name in sorted(self._names)}
         limits = {"timeout_s": self._timeout_s, "memory_mb": self._memory_mb}
-        with contextlib.suppress(BrokenPipeError):
-            _send(process.stdin, _frame({"files": files, **limits}))
+        worker.child.tell(json.dumps({"files": files, **limits}).encode())
         return worker
 
 
@@ -269,67 +245,17 @@ def _plain_row(row: Row) -> dict[str, Any]:
     return {**plain, "prompt": prompt, "extra": dict(row.extra)}
 
 
-def _frame(message: Mapping[str, Any]) -> bytes:
-    body = json.dumps(message).encode()
-    return HEADER.pack(len(body)) + body
-
-
-def _send(pipe: IO[bytes] | None, frame: bytes) -> None:
-    stream = _pipe(pipe)
-    stream.write(frame)
-    stream.flush()
-
-
-def _receive(pipe: IO[bytes] | None) -> dict[str, Any] | None:
-    """Return one message, or None when the other side is gone."""
-    stream = _pipe(pipe)
-    header = stream.read(HEADER.size)
-    if len(header) < HEADER.size:
-        return None
-    (length,) = HEADER.unpack(header)
-    body = stream.read(length)
-    return json.loads(body) if len(body) == length else None
-
-
-def _has_answer(worker: _Worker) -> bool:
-    with selectors.DefaultSelector() as selector:
-        selector.register(_pipe(worker.process.stdout), selectors.EVENT_READ)
-        return bool(selector.select(0))
-
-
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    if pipe is None:
-        raise ValueError("the worker was started without this pipe")
-    return pipe
+def _hear(worker: _Worker) -> dict[str, Any] | None:
+    body = worker.child.hear()
+    return None if body is None else json.loads(body)
 
 
 def _all(job: Job, status: Any, detail: str) -> list[Verdict]:
     return [Verdict(score=None, status=status, detail=detail)] * len(job.samples)
 
 
-def _cause(code: int | None) -> str:
-    return f"signal {-code}" if code is not None and code < 0 else f"exit code {code}"
-
-
-def _kill(worker: _Worker) -> int | None:
-    """Kill a worker and what it started; return how it ended."""
-    _signal(worker)
-    process = worker.process
-    code = process.wait()
-    for pipe in (process.stdin, process.stdout, worker.life):
-        if pipe is not None:
-            with contextlib.suppress(OSError):
-                pipe.close()
-    return code
-
-
-def _signal(worker: _Worker) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(worker.process.pid, signal.SIGKILL)
-
-
 def _end(workers: list[_Worker], pid: int) -> None:
     """Kill the workers, unless they belong to another process, of which this is a fork."""
     if pid == os.getpid():
         while workers:
-            _kill(workers.pop())
+            workers.pop().child.end()

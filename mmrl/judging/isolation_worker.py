@@ -1,9 +1,8 @@
 """The process in which isolated verifiers judge: `python -m mmrl.judging.isolation_worker LIFE_FD
 PARENT_PID`.
 
-It reads jobs from standard input and writes verdicts to standard output, one length-prefixed JSON
-message each. It ends when its parent does: at the end of the life pipe, when its parent changes,
-and in any case a second after the time limit of a judgement, by a timer that kills it from the
+It is told jobs and answers verdicts, one JSON message each. It ends when its parent does, and in
+any case a second after the time limit of a judgement, by a timer that kills it from the
 kernel's side.
 """
 
@@ -13,15 +12,12 @@ import dataclasses
 import json
 import os
 import resource
-import select
 import signal
-import sys
-import threading
 from pathlib import Path
 from typing import IO, Any
 
+from mmrl.children import attach, receive, send
 from mmrl.errors import RewardError
-from mmrl.judging.isolation import HEADER
 from mmrl.registry import load_file
 from mmrl.reward import build_group_reward, build_verifier, find_verifier
 from mmrl.types import Row, Sample, Verdict
@@ -32,9 +28,7 @@ GRACE_S = 1.0
 
 def main() -> None:
     """Serve jobs until the parent is gone."""
-    life, parent = int(sys.argv[1]), int(sys.argv[2])
-    threading.Thread(target=_die_with, args=(life, parent), daemon=True).start()
-    source, sink = _own_pipes()
+    source, sink, _ = attach()
     setup = _read(source)
     try:
         for name, file in setup["files"].items():
@@ -50,22 +44,6 @@ def main() -> None:
         answer = _judge(job)
         signal.setitimer(signal.ITIMER_REAL, 0)
         _write(sink, answer)
-
-
-def _own_pipes() -> tuple[IO[bytes], IO[bytes]]:
-    """Take the pipes away from `sys.stdin` and `sys.stdout`, so that no print can garble them."""
-    source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
-    os.dup2(nothing, 1)
-    return source, sink
-
-
-def _die_with(life: int, parent: int) -> None:
-    while os.getppid() == parent:
-        if select.select([life], [], [], 1.0)[0]:
-            break
-    os._exit(0)
 
 
 def _warm(name: str, file: str) -> None:
@@ -122,16 +100,14 @@ def _sample(fields: dict[str, Any]) -> Sample:
 
 def _read(source: IO[bytes]) -> dict[str, Any]:
     """Return one message; end the process when there will be no more."""
-    header = source.read(HEADER.size)
-    if len(header) < HEADER.size:
+    body = receive(source)
+    if body is None:
         os._exit(0)
-    return json.loads(source.read(HEADER.unpack(header)[0]))
+    return json.loads(body)
 
 
 def _write(sink: IO[bytes], message: dict[str, Any]) -> None:
-    body = json.dumps(message).encode()
-    sink.write(HEADER.pack(len(body)) + body)
-    sink.flush()
+    send(sink, json.dumps(message).encode())
 
 
 if __name__ == "__main__":

@@ -14,9 +14,6 @@ import json
 import os
 import pickle
 import signal
-import struct
-import subprocess
-import sys
 import tempfile
 import threading
 import weakref
@@ -29,12 +26,12 @@ from typing import IO, Any
 import torch
 from torch import Tensor
 
+from mmrl.children import Child, describe_end, start
 from mmrl.errors import ConfigError, DataError
 from mmrl.media.encoded import medium_error
 from mmrl.recipe import Processed, Recipe
 from mmrl.types import Row
 
-_HEADER = struct.Struct(">Q")
 _ERRORS = {error.__name__: error for error in (ConfigError, DataError)}
 
 
@@ -70,7 +67,7 @@ class Pool:
     def processes(self) -> list[int]:
         """The ids of the worker processes."""
         with self._state.lock:
-            return [worker.process.pid for worker in self._state.workers]
+            return [worker.child.process.pid for worker in self._state.workers]
 
     def close(self) -> None:
         """End the workers, also amid a row; what was under way is given up."""
@@ -86,9 +83,7 @@ class _Task:
 
 @dataclass(kw_only=True, slots=True, eq=False)
 class _Worker:
-    process: subprocess.Popen[bytes]
-    life: IO[bytes]
-    """Held open as long as this process lives; the worker ends when it closes."""
+    child: Child
     memory: IO[bytes]
     """Where the worker leaves tensors."""
     recipe: bytes = b""
@@ -165,9 +160,8 @@ def _make(state: _State, worker: _Worker | None, task: _Task) -> tuple[_Worker, 
 def _ask(state: _State, worker: _Worker, task: _Task) -> Processed:
     begun, place = False, None
     message = pickle.dumps((task.recipe if worker.recipe is not task.recipe else None, task.row))
-    with contextlib.suppress(BrokenPipeError):  # it has ended: that is seen below
-        send(_pipe(worker.process.stdin), message)
-    while (body := receive(_pipe(worker.process.stdout))) is not None:
+    worker.child.tell(message)
+    while (body := worker.child.hear()) is not None:
         answer = json.loads(body)
         if "at" in answer:
             begun, place, worker.recipe = True, answer["at"], task.recipe
@@ -182,11 +176,9 @@ def _ask(state: _State, worker: _Worker, task: _Task) -> Processed:
 
 def _obituary(row: Row, death: _Died) -> ConfigError | DataError:
     """One line on what a worker's end means."""
-    cause = f"exit code {death.code}"
-    if death.code < 0:
-        cause = f"{signal.Signals(-death.code).name}"
-        if -death.code == signal.SIGKILL:
-            cause += ": the machine may be out of memory"
+    cause = describe_end(death.code)
+    if -death.code == signal.SIGKILL:
+        cause += ": the machine may be out of memory"
     if not death.begun:
         return ConfigError(
             f"media.workers: a worker process ended before its first row ({cause}); what it said "
@@ -217,32 +209,18 @@ def _read(memory: IO[bytes], answer: Mapping[str, Any]) -> Processed:
 
 
 def _start(state: _State) -> _Worker:
-    end, life = os.pipe()
     memory = _shared_memory()
-    path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-    numbers = [str(number) for number in (end, memory.fileno(), os.getpid())]
-    try:
-        with state.lock:
-            if state.closed:
-                raise RuntimeError("the pool of media workers is closed")
-            process = subprocess.Popen(
-                [sys.executable, "-m", "mmrl.media.pool_worker", *numbers],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                # no worker may take a GPU's memory, or a core beside its own
-                env={
-                    **os.environ,
-                    "PYTHONPATH": path,
-                    "OMP_NUM_THREADS": "1",
-                    "CUDA_VISIBLE_DEVICES": "",
-                },
-                pass_fds=(end, memory.fileno()),
-                start_new_session=True,
-            )
-            worker = _Worker(process=process, life=os.fdopen(life, "wb"), memory=memory)
-            state.workers.append(worker)
-    finally:
-        os.close(end)
+    with state.lock:
+        if state.closed:
+            raise RuntimeError("the pool of media workers is closed")
+        child = start(
+            "mmrl.media.pool_worker",
+            files=(memory.fileno(),),
+            # no worker may take a GPU's memory
+            env={"CUDA_VISIBLE_DEVICES": ""},
+        )
+        worker = _Worker(child=child, memory=memory)
+        state.workers.append(worker)
     return worker
 
 
@@ -262,15 +240,8 @@ def _drop(state: _State, worker: _Worker) -> int:
 
 def _kill(worker: _Worker) -> int:
     """Kill a worker, unless it has ended, and return how it did."""
-    process = worker.process
-    if process.poll() is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-    code = process.wait()
-    for file in (process.stdin, process.stdout, worker.life, worker.memory):
-        if file is not None:
-            with contextlib.suppress(OSError):
-                file.close()
+    code = worker.child.end()
+    worker.memory.close()
     return code
 
 
@@ -294,26 +265,3 @@ def as_bytes(tensor: Tensor) -> memoryview:
     """The memory of a contiguous tensor."""
     flat: Any = tensor.flatten().view(torch.uint8).numpy()
     return memoryview(flat)
-
-
-def send(stream: IO[bytes], body: bytes) -> None:
-    """Write a message."""
-    stream.write(_HEADER.pack(len(body)))
-    stream.write(body)
-    stream.flush()
-
-
-def receive(stream: IO[bytes]) -> bytes | None:
-    """Return a message, or None when the other side is gone."""
-    header = stream.read(_HEADER.size)
-    if len(header) < _HEADER.size:
-        return None
-    (length,) = _HEADER.unpack(header)
-    body = stream.read(length)
-    return body if len(body) == length else None
-
-
-def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
-    if pipe is None:
-        raise ValueError("the worker was started without this pipe")
-    return pipe

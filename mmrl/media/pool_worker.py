@@ -1,9 +1,8 @@
-"""The process in which media are decoded ahead: `python -m mmrl.media.pool_worker LIFE_FD MEMORY_FD
-PARENT_PID`.
+"""The process in which media are decoded ahead.
 
-It reads rows from standard input, leaves their tensors in the memory that it shares with its
-parent, and writes what they are to standard output. It ends when its parent does: at the end of the
-life pipe, or when its parent changes.
+`python -m mmrl.media.pool_worker LIFE_FD PARENT_PID MEMORY_FD` is told rows, leaves their
+tensors in the memory that it shares with its parent, and answers what they are. It ends when its
+parent does.
 """
 
 from __future__ import annotations
@@ -11,27 +10,23 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import select
-import sys
-import threading
 import traceback
 from typing import IO, Any
 
 import torch
 
+from mmrl.children import attach, receive, send
 from mmrl.compat import make_torchvision_importable
 from mmrl.errors import ConfigError, DataError
 from mmrl.media.cache import DiskCache
-from mmrl.media.pool import as_bytes, receive, send
+from mmrl.media.pool import as_bytes
 from mmrl.recipe import Maker, Processed, Recipe
 from mmrl.types import Medium, Row
 
 
 def main() -> None:
     """Make rows until the parent is gone."""
-    life, memory, parent = map(int, sys.argv[1:4])
-    threading.Thread(target=_end_with, args=(life, parent), daemon=True).start()
-    source, sink = _own_pipes()
+    source, sink, [memory] = attach()
     torch.set_num_threads(1)
     make_torchvision_importable()
     maker: Maker | None = None
@@ -50,22 +45,6 @@ def main() -> None:
         except Exception:
             answer = {"failed": traceback.format_exc()}
         send(sink, json.dumps(answer).encode())
-
-
-def _end_with(life: int, parent: int) -> None:
-    while os.getppid() == parent:
-        if select.select([life], [], [], 1.0)[0]:
-            break
-    os._exit(0)
-
-
-def _own_pipes() -> tuple[IO[bytes], IO[bytes]]:
-    """Take the pipes away from `sys.stdin` and `sys.stdout`, so that no print can garble them."""
-    source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
-    os.dup2(nothing, 1)
-    return source, sink
 
 
 def _maker(recipe: Recipe, warnings: list[str]) -> Maker:

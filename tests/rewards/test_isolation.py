@@ -159,7 +159,7 @@ pool = Pool(timeout_s=300, processes=2)
 threading.Thread(target=lambda: pool.judge(t.jobs("sleep", "sleep")), daemon=True).start()
 while len(pool._workers) < 2 or any(w.job is None for w in pool._workers):
     time.sleep(0.05)
-print(*[w.process.pid for w in pool._workers], flush=True)
+print(*[w.child.process.pid for w in pool._workers], flush=True)
 {end}
 """
 
