@@ -118,9 +118,12 @@ def load_policy(
         _freeze(model, config.freeze)
     else:
         if config.lora.quantize == "none":
-            model.to(device=device, dtype=dtype)
+            _hold_as(model, dtype)
+            model.to(device=device)
         lora.add_adapter(model, config.lora, seed=seed)
-        if adapter is not None:
+        if empty:
+            model.to(device=device)
+        elif adapter is not None:
             lora.load_adapter(model, adapter)
     _align(model)
     # checkpoints are loaded for inference, in which mode activations are not checkpointed
@@ -254,6 +257,14 @@ def device_of(config: ModelConfig) -> torch.device:
             "model.device: cuda was asked for, and torch sees no GPU; use model.device=auto"
         )
     return torch.device(name)
+
+
+def _hold_as(model: Any, dtype: torch.dtype) -> None:
+    """Cast parameters alone: positions turn by frequencies in buffers, and rounded ones would put a
+    token that comes late somewhere else.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 def _align(model: Any) -> None:

@@ -151,6 +151,15 @@ def test_bfloat16_holds_the_base_and_float32_the_adapter(prompts):
     (-_logprobs(policy, prompts, grad=True).sum()).backward()
 
 
+def test_positions_turn_by_the_same_frequencies_under_bfloat16(prompts):
+    """Rounded ones would turn position 2000 by radians too far."""
+    low, high = (load_policy(_config(dtype=dtype), seed=0) for dtype in ("bfloat16", "float32"))
+    buffers = dict(low.model.named_buffers())
+    assert any("inv_freq" in name for name in buffers)
+    for name, buffer in high.model.named_buffers():
+        assert torch.equal(buffers[name], buffer), name
+
+
 def test_a_checkpoint_is_the_adapter_and_goes_on_as_it_was(prompts, tmp_path):
     policy = _moved(load_policy(_config(), seed=0))
     save_policy(policy, tmp_path)

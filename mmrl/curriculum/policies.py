@@ -43,7 +43,7 @@ def load_stage_policy(
     process is to hold all of them.
     """
     trains = not isinstance(stage, SelectStage)
-    empty = trains and is_shared_out(run.launch, stage.model)
+    empty = trains and is_shared_out(run.launch)
     return _load(run, stage, weights, gone_on, empty=empty)
 
 
@@ -101,7 +101,7 @@ def _load(
 ) -> Policy:
     seed = derive(run.seed, "weights")
     if stage.model.lora is not None:
-        return load_policy(stage.model, seed=seed, weights=weights, adapter=gone_on)
+        return load_policy(stage.model, seed=seed, weights=weights, adapter=gone_on, empty=empty)
     return load_policy(stage.model, seed=seed, weights=gone_on or weights, empty=empty)
 
 

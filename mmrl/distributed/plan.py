@@ -46,7 +46,12 @@ def deepspeed_config(
             **({"offload_optimizer": {"device": "cpu"}} if offload != "none" else {}),
             **({"offload_param": {"device": "cpu"}} if offload == "all" else {}),
         },
-        "torch_autocast": {"enabled": dtype != "float32", "dtype": "bfloat16"},
+        "torch_autocast": {
+            "enabled": dtype != "float32",
+            "dtype": "bfloat16",
+            # else weights are rounded when they are gathered, and sums of gradients are
+            "lower_precision_safe_modules": [],
+        },
         "steps_per_print": 2**31 - 1,
     }
 

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmrl.config.launch import LaunchConfig
-from mmrl.config.schema import ModelConfig
 from mmrl.distributed.ranks import Ranks
 from mmrl.distributed.stand_ins import build_stand_ins
 from mmrl.distributed.strategy import Replicated, Strategy
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
 _SHARED_OUT = ("zero2", "zero3", "fsdp2")
 
 
-def is_shared_out(launch: LaunchConfig, model: ModelConfig) -> bool:
+def is_shared_out(launch: LaunchConfig) -> bool:
     """Whether no process ever holds all weights, so that a policy is built without any and given
-    its parts. An adapter's base is loaded by every process.
+    its parts.
     """
-    return launch.strategy in ("zero3", "fsdp2") and model.lora is None
+    return launch.strategy in ("zero3", "fsdp2")
 
 
 def check_gathered(needed: float, has: float, name: str) -> None:

@@ -4,9 +4,7 @@ that gives the log-probs of no sharing at all.
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,6 +17,7 @@ from mmrl.media.cache import FeatureCache
 from mmrl.model import Policy
 from mmrl.policy import completion_logprobs
 from mmrl.sharing.attention import packed_layers
+from mmrl.sharing.exact import exactly
 from mmrl.sharing.features import FrozenEncoders
 from mmrl.types import Prompt
 
@@ -48,7 +47,7 @@ def choose_sharing(policy: Policy, config: ModelConfig, prompts: Sequence[Prompt
         return Choice("none", ())
     wanted = _WIDEST_FIRST if config.sharing == "auto" else (config.sharing,)
     refused: list[str] = []
-    with _exactly(policy) as exact:
+    with exactly(policy) as exact:
         truth_BC = _logprobs(exact, prompts, "none")
         for sharing in wanted:
             reason = _fault(exact, config, prompts, sharing, truth_BC)
@@ -67,7 +66,7 @@ def features_fault(policy: Policy, prompts: Sequence[Prompt]) -> str:
     shown = [prompt for prompt in prompts if prompt.row.media]
     if not shown:
         return ""
-    with _exactly(policy) as exact:
+    with exactly(policy) as exact:
         return _features_fault(exact, shown)
 
 
@@ -82,25 +81,6 @@ def _features_fault(exact: Policy, shown: Sequence[Prompt]) -> str:
         return f"the model does not take them ({type(error).__name__}: {_first_line(error)})"
     gap = (found_BC - truth_BC).abs().max().item()
     return "" if gap <= TOLERANCE else f"a log-prob differs by {gap:.2g}"
-
-
-@contextmanager
-def _exactly(policy: Policy) -> Iterator[Policy]:
-    """The policy in float32 and without dropout: bfloat16 differs between two orders of the same
-    sum by more than a wrong mask may.
-    """
-    model = policy.model
-    was_training = model.training
-    halves = [p for p in model.parameters() if p.dtype == torch.bfloat16]
-    model.eval()
-    for parameter in halves:
-        parameter.data = parameter.data.float()
-    try:
-        yield dataclasses.replace(policy, dtype=torch.float32)
-    finally:
-        for parameter in halves:
-            parameter.data = parameter.data.bfloat16()
-        model.train(was_training)
 
 
 def _fault(

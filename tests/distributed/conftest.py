@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -220,3 +221,41 @@ def unbroken(train, two) -> Callable[[str], Path]:
         return runs[strategy]
 
     return unbroken
+
+
+@pytest.fixture(scope="session")
+def run_both() -> Callable[..., list[dict]]:
+    """Run a script in two processes that may meet; return what each wrote into the folder."""
+
+    def run_both(worker: Path, *arguments: str, out: Path) -> list[dict]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = str(probe.getsockname()[1])
+        processes = [
+            subprocess.Popen(
+                [sys.executable, str(worker), *arguments],
+                env=os.environ
+                | _TORCHRUN
+                | {"RANK": rank, "LOCAL_RANK": rank, "MASTER_PORT": port},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            for rank in ("0", "1")
+        ]
+        said = [process.communicate(timeout=120)[0] for process in processes]
+        assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
+        return [json.loads((out / f"found-{rank}.json").read_text()) for rank in (0, 1)]
+
+    return run_both
+
+
+_TORCHRUN = {
+    "WORLD_SIZE": "2",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "127.0.0.1",
+    "OMP_NUM_THREADS": "1",
+    # what is given back goes to the system at once, so that it can be measured
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+    "MALLOC_TRIM_THRESHOLD_": "65536",
+}

@@ -45,6 +45,7 @@ def test_one_node_has_a_configuration_for_accelerate_and_for_deepspeed(tmp_path)
     assert deepspeed["zero_optimization"]["stage"] == 2
     assert deepspeed["gradient_clipping"] == stage.optim.grad_clip
     assert deepspeed["torch_autocast"]["enabled"] == (stage.model.dtype == "bfloat16")
+    assert deepspeed["torch_autocast"]["lower_precision_safe_modules"] == []
 
 
 def test_every_node_has_its_command():

@@ -5,11 +5,6 @@ when it is loaded, scored, saved or handed to another engine.
 from __future__ import annotations
 
 import importlib.util
-import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -48,10 +43,10 @@ def saved(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize("strategy", ["zero3", "fsdp2"])
-def test_no_process_but_the_first_ever_holds_the_whole_model(saved, tmp_path, strategy):
+def test_no_process_but_the_first_ever_holds_the_whole_model(run_both, saved, tmp_path, strategy):
     if strategy == "zero3" and importlib.util.find_spec("deepspeed") is None:
         pytest.skip("needs deepspeed")
-    first, other = _run_both(saved, strategy, tmp_path)
+    first, other = run_both(WORKER, str(saved), strategy, str(tmp_path), out=tmp_path)
     config = ModelConfig(family="qwen2_5_vl", path=str(saved), device="cpu", threads=1)
     policy = load_policy(config, seed=0)
     whole = 4 * sum(p.numel() for p in policy.model.parameters())
@@ -93,34 +88,3 @@ def _same_as_one_process(policy, first, other) -> None:
     for found in (first["synced"], other["synced"]):
         assert found == pytest.approx(sums, rel=1e-4, abs=1e-2)
     assert {name: first["weights"][name] for name in sums} == pytest.approx(first["synced"])
-
-
-def _run_both(folder: Path, strategy: str, out: Path) -> list[dict]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = str(probe.getsockname()[1])
-    processes = [
-        subprocess.Popen(
-            [sys.executable, str(WORKER), str(folder), strategy, str(out)],
-            env=os.environ
-            | {
-                "RANK": rank,
-                "LOCAL_RANK": rank,
-                "WORLD_SIZE": "2",
-                "LOCAL_WORLD_SIZE": "2",
-                "MASTER_ADDR": "127.0.0.1",
-                "MASTER_PORT": port,
-                "OMP_NUM_THREADS": "1",
-                # what is given back goes to the system at once, so that it can be measured
-                "MALLOC_MMAP_THRESHOLD_": "65536",
-                "MALLOC_TRIM_THRESHOLD_": "65536",
-            },
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        for rank in ("0", "1")
-    ]
-    said = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
-    return [json.loads((out / f"found-{rank}.json").read_text()) for rank in (0, 1)]
