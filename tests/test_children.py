@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
+import subprocess
+import sys
 
+import psutil
 import pytest
 
 from mmrl.children import describe_end, receive, send, start
@@ -15,6 +19,23 @@ told, answers, _ = attach()
 print("this must garble nothing")
 while (body := receive(told)) is not None:
     send(answers, body[::-1])
+"""
+
+
+PARENT = """
+import time
+from mmrl.children import start
+child = start("busy", env={})
+child.hear()
+print(child.process.pid, flush=True)
+time.sleep(600)
+"""
+BUSY = """
+import time
+from mmrl.children import attach, send
+_, answers, _ = attach()
+send(answers, b"here")
+time.sleep(600)
 """
 
 
@@ -37,6 +58,18 @@ def test_a_child_answers_and_is_gone_when_it_is_ended(child):
     assert child.hear() is None
     child.tell(b"too late")
     assert child.end() == -signal.SIGKILL
+
+
+def test_a_child_ends_amid_its_work_when_its_parent_is_killed(tmp_path):
+    (tmp_path / "busy.py").write_text(BUSY)
+    found = os.environ | {"PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-c", PARENT]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=found) as parent:
+        assert parent.stdout
+        child = psutil.Process(int(parent.stdout.readline()))
+        assert child.is_running()
+        parent.kill()
+    assert not psutil.wait_procs([child], timeout=30)[1]
 
 
 @pytest.mark.parametrize("cut", [1, 4, 8, 9, 10])

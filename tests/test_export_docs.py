@@ -23,7 +23,9 @@ EXPORTED = [words for words in COMMANDS if words[1] == "export"]
 TINY = (
     *("stage=quickstart/grpo", "model.lora.rank=4", "optim.steps=2", "checkpoint.every=1"),
     *("rollout.prompts_per_step=2", "rollout.group_size=2", "rollout.max_new_tokens=4"),
-    *("eval.limit=4", "out=runs/NAME/001"),
+    *("data.train.practice.params.tasks=null", "data.train.practice.params.tasks.colour=4"),
+    *("data.heldout.test.params.tasks=null", "data.heldout.test.params.tasks.colour=4"),
+    "out=runs/NAME/001",
 )
 
 

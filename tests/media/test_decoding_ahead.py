@@ -64,13 +64,6 @@ def odd(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pool():
-    pool = Pool(2)
-    yield pool
-    pool.close()
-
-
-@pytest.fixture(scope="module")
 def omni():
     return load_policy(ModelConfig(family="qwen2_5_omni", tiny="qwen2_5_omni"), seed=0)
 
@@ -81,6 +74,13 @@ def prompts(omni, odd):
     prompts = Prompts(policy=omni, media=MEDIA)
     yield prompts
     prompts.close()
+
+
+@pytest.fixture(scope="module")
+def pool(prompts):
+    """That worker."""
+    assert prompts._ahead
+    return prompts._ahead.pool
 
 
 def _recipe(name: str, media: MediaConfig = MEDIA, **words: str) -> Recipe:
@@ -305,6 +305,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.slow
 def test_a_worker_ends_amid_its_work_when_its_parent_is_killed(odd, tmp_path):
     command = [sys.executable, "-c", ORPHANS, str(tmp_path / "a.png")]
     found = os.environ | {"PYTHONPATH": str(Path(odd.__file__).parent)}
