@@ -6,6 +6,7 @@ import atexit
 import errno
 import importlib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -103,23 +104,34 @@ def run(arguments: Sequence[str]) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    except OSError as error:
-        if error.errno not in _PATH_ERRORS:
+    except Exception as error:
+        problem = _path_problem(error)
+        if problem is None:
             raise
-        where = f"{error.filename}: " if error.filename else ""
         advice = "check the path, who may write there, and the space that is left"
-        return _complain([f"{where}{error.strerror}; {advice}"], 2)
+        return _complain([f"{problem}; {advice}"], 2)
     return code if isinstance(code, int) else 0
 
 
 _PATH_ERRORS = frozenset(
     getattr(errno, name)
     for name in (
-        *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT"),
+        *("EACCES", "EPERM", "EROFS", "ENOSPC", "EDQUOT", "EFBIG"),
         *("ENOENT", "ENOTDIR", "EISDIR", "EEXIST", "ENAMETOOLONG"),
     )
 )
 """What is wrong with a path or a disk, and not with the program."""
+
+
+def _path_problem(error: Exception) -> str | None:
+    """What is wrong with a path or a disk, also where safetensors says it in its own error."""
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}" if error.errno in _PATH_ERRORS else None
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    if type(error).__name__ != "SafetensorError" or not found or int(found[1]) not in _PATH_ERRORS:
+        return None
+    return f"a file of weights: {os.strerror(int(found[1]))}"
 
 
 def _complain(lines: Sequence[str], code: int) -> int:
