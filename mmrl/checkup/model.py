@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -85,7 +85,8 @@ def _family(config: ModelConfig, folder: Path) -> list[Finding]:
         detail = f"config.json says {called!r}, model.family says {config.family}"
         fix = f"model.family={family_named(called)}" if family_named(called) in FAMILIES else ""
         return [finding("model", "family", detail, fix or "give another checkpoint", ok=False)]
-    if method := (values.get("quantization_config") or {}).get("quant_method"):
+    if quantised := values.get("quantization_config"):
+        method = quantised.get("quant_method") if isinstance(quantised, Mapping) else quantised
         detail = f"its weights are quantised ({method}), and cannot learn"
         fix = "take the checkpoint that is not; model.lora.quantize=nf4 holds it in four bits"
         return [finding("model", "quantised", detail, fix, ok=False)]
@@ -97,7 +98,9 @@ def _sizes(subject: Subject) -> list[Finding]:
     try:
         model = dimensions_of(stage.model)
     except ConfigError as error:
-        return [finding("model", "parameters", str(error), ok=False)]
+        here = Path(str(stage.model.path)).is_dir()
+        fix = "take config.json from the checkpoint that the weights came from" if here else ""
+        return [finding("model", "parameters", str(error), fix, ok=False)]
     media = [kind for kind in ("image", "video", "audio") if kind in family.media]
     space = stage.model.coordinates or family.coordinates
     served = not family.processing

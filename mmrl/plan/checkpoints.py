@@ -61,7 +61,7 @@ def read_dimensions(folder: Path, family: FamilyName) -> Dimensions:
         raise ConfigError(f"model.path: {file}: {error.strerror or error}") from error
     except KeyError as error:
         raise ConfigError(f"model.path: {file}: {error} is missing for a {family}") from error
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise ConfigError(f"model.path: {file}: not the configuration of a {family}") from error
 
 

@@ -182,6 +182,14 @@ def test_a_configuration_that_is_not_that_of_the_weights(folder):
     assert line.startswith("elements: 0.001 billion, and config.json describes 0.001; is config")
 
 
+def test_sizes_that_no_model_has(folder):
+    change = {"num_attention_heads": 0, "head_dim": None}
+    rewrite(folder / "config.json", lambda values: values["text_config"].update(change))
+    [line] = wrong(f"model={folder}")
+    assert line.startswith("parameters: model.path: ")
+    assert "not the configuration of a qwen2_5_vl" in line
+
+
 def test_a_placeholder_with_another_id(folder):
     rewrite(folder / "config.json", lambda values: values.update(image_token_id=7))
     assert wrong(f"model={folder}") == [
@@ -196,9 +204,9 @@ def test_another_family_than_was_said(folder):
     ]
 
 
-def test_quantised_weights_do_not_learn(folder):
-    method = {"quantization_config": {"quant_method": "awq", "bits": 4}}
-    rewrite(folder / "config.json", lambda values: values.update(method))
+@pytest.mark.parametrize("method", [{"quant_method": "awq", "bits": 4}, "awq"])
+def test_quantised_weights_do_not_learn(folder, method):
+    rewrite(folder / "config.json", lambda values: values.update(quantization_config=method))
     [line] = wrong(f"model={folder}")
     assert line.startswith("quantised: its weights are quantised (awq), and cannot learn; take the")
 
