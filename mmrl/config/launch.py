@@ -53,8 +53,9 @@ class LaunchConfig(Section):
     @model_validator(mode="after")
     def _processes(self) -> LaunchConfig:
         if (self.world == 1) != (self.strategy == "single"):
+            use = "single" if self.world == 1 else "ddp, zero2, zero3 or fsdp2"
             raise ValueError(
-                f"strategy {self.strategy!r} does not go with {self.world} process(es)"
+                f"strategy {self.strategy!r} does not go with {self.world} process(es); use {use}"
             )
         return self
 
@@ -76,4 +77,9 @@ class LaunchConfig(Section):
             )
         if self.sbatch and self.scheduler != "slurm":
             raise ValueError("sbatch options go with scheduler slurm")
+        for option in self.sbatch:
+            if option.startswith(("--nodes", "-N")):
+                raise ValueError(
+                    f"sbatch option {option!r}: say it by nodes, which count processes"
+                )
         return self

@@ -188,8 +188,7 @@ def _validate(
         # a stage that is not valid is missing from the run, which is then not valid either
         wrong = [mistake for mistake in wrong if mistake.path and mistake.path[0] != "stages"]
     said = lines(wrong, ".".join, lambda path: tree.origin(path) if path else "")
-    if not named:
-        [name] = stages
+    for name in () if named else stages:
         said = [line.replace(f"stages.{name}.", "") for line in said]
     mistakes += said
     if mistakes or run is None:

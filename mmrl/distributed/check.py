@@ -21,9 +21,14 @@ def check_machine(launch: LaunchConfig) -> None:
             f"launch.strategy: {launch.strategy} needs DeepSpeed; "
             "pip install 'mmrl-toolkit[deepspeed]', or use ddp or fsdp2"
         )
-    alone = launch.master_address in ("127.0.0.1", "localhost")
-    if launch.nodes > 1 and alone and launch.scheduler == "none":
+    if lacks_address(launch):
         raise ConfigError(
             f"launch.master_address: {launch.nodes} nodes need the name of node 0 as the others "
             f"reach it, got {launch.master_address}"
         )
+
+
+def lacks_address(launch: LaunchConfig) -> bool:
+    """Whether other nodes are to meet node 0 and are not told where it is."""
+    named = launch.master_address not in ("127.0.0.1", "localhost")
+    return launch.nodes > 1 and launch.scheduler == "none" and not named

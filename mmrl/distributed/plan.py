@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from mmrl.config.launch import LaunchConfig, Offload
 from mmrl.config.schema import Run, SelectStage
+from mmrl.distributed.check import lacks_address
 
 LAUNCH_FOLDER = "launch"
 """In the run folder: what was started, and what each process wrote."""
@@ -141,6 +142,8 @@ def plan_lines(run: Run, project: Path, typed: Sequence[str]) -> str:
     if run.launch.scheduler == "slurm":
         parts.append(f"# mmrl hands it in: sbatch {folder / 'job.sbatch'}")
         return "\n".join(parts) + "\n"
+    if lacks_address(run.launch):
+        parts.append("# still missing: launch.master_address=HOST, node 0 as the others reach it")
     for node in range(run.launch.nodes):
         command = _train_words(run, typed, node)
         config = str(folder / f"accelerate-node{node}.yaml")

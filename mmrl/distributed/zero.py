@@ -13,6 +13,7 @@ import importlib
 import logging
 import math
 import re
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
@@ -290,6 +291,8 @@ def _deepspeed(device: torch.device) -> Any:
     import deepspeed
 
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+    # it calls torch by names that torch is about to change, at every exchange
+    warnings.filterwarnings("ignore", r"`torch\.distributed\.\w+` is deprecated", FutureWarning)
     if device.type == "cpu":
         # It would compile an operation for inference, which takes a compiler and a minute.
         backend: Any = importlib.import_module("deepspeed.comm.torch")

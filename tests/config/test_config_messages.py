@@ -103,7 +103,8 @@ from mmrl.config.schema import ModelConfig
         ),
         (
             "launch.processes=3",
-            "launch: strategy 'single' does not go with 3 process(es) (command line)",
+            "launch: strategy 'single' does not go with 3 process(es); use ddp, zero2, zero3 or "
+            "fsdp2 (command line)",
         ),
         (
             "optim.lr=${optim.lrr}",

@@ -58,16 +58,23 @@ def test_every_node_has_its_command():
             f"# node {node}: mmrl train stage=geometry3k launch=multi_node "
             f"launch.master_address=n0 out={run.out} launch.node_rank={node}"
         )
+    assert "still missing" not in plan_lines(run, project, typed)
+    run, project = _run(*typed[:2])
+    assert "still missing: launch.master_address=HOST" in plan_lines(run, project, typed[:2])
 
 
 def test_a_batch_script_starts_one_task_per_node_which_finds_its_own_number():
     run, project = _run(
-        "stage=geometry3k", "launch=slurm", "launch.sbatch=[--nodes=4, --partition=gpu]", "out=o"
+        "stage=geometry3k",
+        "launch=slurm",
+        "launch.nodes=4",
+        "launch.sbatch=[--partition=gpu]",
+        "out=o",
     )
     script = launch_files(run, run.out / "launch", project)["job.sbatch"]
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
     assert script.startswith("#!/bin/bash\n#SBATCH")
-    assert script.count("--nodes") == 1
+    assert script.count("--nodes=4") == 1
     assert "#SBATCH --partition=gpu" in script
     assert "#SBATCH --exclusive" in script
     assert "PORT=$((20000 + SLURM_JOB_ID % 20000))" in script
@@ -145,7 +152,11 @@ def test_a_dry_run_of_eight_processes_loads_no_torch():
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"processes": 2}, "strategy 'single' does not go with 2 process"),
+        ({"processes": 2}, r"does not go with 2 process\(es\); use ddp, zero2, zero3 or fsdp2"),
+        (
+            {"scheduler": "slurm", "processes": 8, "strategy": "ddp", "sbatch": ["--nodes=4"]},
+            "sbatch option '--nodes=4': say it by nodes",
+        ),
         ({"nodes": 2, "strategy": "ddp", "node_rank": 2}, "node_rank 2 is none of 2 node"),
         ({"sbatch": ["--time=1"]}, "sbatch options go with scheduler slurm"),
         ({"master_address": "a b"}, "master_address"),
