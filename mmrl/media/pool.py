@@ -32,6 +32,7 @@ from mmrl.media.encoded import medium_error
 from mmrl.recipe import Processed, Recipe
 from mmrl.types import Row
 
+_CLOSED = "the pool of media workers is closed"
 _ERRORS = {error.__name__: error for error in (ConfigError, DataError)}
 
 
@@ -56,6 +57,8 @@ class Pool:
         task = _Task(row=_bare(row), recipe=self._packed[1])
         state = self._state
         with state.lock:
+            if state.closed:
+                raise RuntimeError(_CLOSED)
             state.unfinished += 1
             starts = state.threads < min(state.count, state.unfinished)
             state.threads += starts
@@ -212,7 +215,7 @@ def _start(state: _State) -> _Worker:
     memory = _shared_memory()
     with state.lock:
         if state.closed:
-            raise RuntimeError("the pool of media workers is closed")
+            raise RuntimeError(_CLOSED)
         child = start(
             "mmrl.media.pool_worker",
             files=(memory.fileno(),),

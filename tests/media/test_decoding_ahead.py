@@ -244,6 +244,8 @@ def test_a_closed_pool_has_no_process_left_though_one_was_at_work(prompts, ask, 
     assert not _lives(pid)
     with pytest.raises(DataError, match=r"row endless: image .* ended \(SIGKILL"):
         sent.result(timeout=60)
+    with pytest.raises(RuntimeError, match="closed"):
+        pool.submit(prompts._recipe(), row)
 
 
 def test_looking_ahead_without_workers_is_a_mistake():

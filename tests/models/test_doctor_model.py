@@ -276,15 +276,19 @@ def test_without_the_hub_it_says_what_is_known(tmp_path):
     assert "training could not begin: parameters" in unknown.stdout
 
 
-def test_what_was_downloaded_before_is_looked_over(checkpoints, tmp_path):
+def test_what_was_downloaded_before_is_looked_over(checkpoints, tmp_path, monkeypatch, capsys):
+    from huggingface_hub import constants
+
     cache = tmp_path / "hub" / "models--Qwen--Qwen2.5-VL-7B-Instruct"
     (cache / "refs").mkdir(parents=True)
     (cache / "refs" / "main").write_text("0" * 40)
     kept = shutil.ignore_patterns("*.safetensors")
     shutil.copytree(checkpoints / "qwen2_5_vl", cache / "snapshots" / ("0" * 40), ignore=kept)
-    done = doctor_offline(tmp_path, "model=qwen2_5_vl_7b", "--json")
-    assert done.returncode == 0, done.stderr
-    found = {(one["about"], one["name"]): one for one in json.loads(done.stdout)["findings"]}
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    assert run(["--project", str(ROOT), "doctor", "model=qwen2_5_vl_7b", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    found = {(one["about"], one["name"]): one for one in told["findings"]}
     assert found["model", "hub"]["ok"]
     assert found["processor", "chat template"]["ok"]
     assert ("weights", "files") not in found

@@ -17,6 +17,7 @@ import mmrl.ahead
 import mmrl.engines.hf
 from mmrl.config.schema import RewardsConfig
 from mmrl.errors import RewardError
+from mmrl.registry import load_file
 from mmrl.reward import verifier
 from mmrl.rubric import Rubric
 from mmrl.types import Row, Sample, VerifierTerm
@@ -33,15 +34,29 @@ def overlapping(*, deed: str):
     return lambda sample: deeds[deed](sample)
 
 
+DAWDLING = """
+import time
+
+from mmrl.reward import verifier
+
+
 @verifier(isolated=True)
 def dawdling():
-    """Take ten minutes, but for the first step of a stage."""
-
-    def judge(sample: Sample) -> float:
+    def judge(sample):
         time.sleep(600 if sample.progress else 0)
         return 1.0
 
     return judge
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _dawdling(tmp_path_factory):
+    """A verifier that takes ten minutes, but for the first step of a stage; its file is not this
+    one, so that the processes which judge by it need not load torch."""
+    file = tmp_path_factory.mktemp("rewards") / "dawdling.py"
+    file.write_text(DAWDLING)
+    load_file(file)
 
 
 def term(deed: str) -> str:
@@ -53,7 +68,7 @@ def threads() -> list[str]:
     return [name for name in names if name.startswith(("judging", "sampling"))]
 
 
-def before(patch: pytest.MonkeyPatch, owner: Any, name: str, act: Callable[[int], None]) -> None:
+def before(patch: pytest.MonkeyPatch, owner: Any, name: str, act: Callable[[int], object]) -> None:
     """Do something before every call of a function, which hears the call's number."""
     original, calls = getattr(owner, name), 0
 
