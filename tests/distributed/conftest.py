@@ -61,10 +61,10 @@ BASE = {
     "optim": {"steps": 2, "lr": 1.0e-3, "micro_tokens": 130},
     "rollout": SHORT,
     "rewards": {"terms": {"accuracy": {}}},
-    "checkpoint": {"every": 1},
 }
 FREE = {
-    "optim": {"steps": 4, "lr": 1.0e-3, "micro_tokens": 300},
+    "checkpoint": {"every": 1},
+    "optim": {"steps": 3, "lr": 1.0e-3, "micro_tokens": 300},
     "rollout": {"prompts_per_step": 6, "group_size": 4, "max_new_tokens": 12},
     "algo": {"kl_weight": 0.05, "entropy_weight": 0.02},
     "rewards": {"terms": {"accuracy": {}, "rep": {"name": "repetition"}}},
@@ -75,9 +75,16 @@ ALL = {
 }
 TERMS = {"accuracy": {}, "likely": {"name": "reference_probability"}}
 STAGES = {
-    # everything learns, and the encoders do not
+    # everything learns
     "free": FREE,
-    "frozen": {"model": MODEL | {"freeze": "encoders"}, "algo": FREE["algo"]},
+    # the encoders do not; scores from before several optimizer steps, and a reference that moves
+    "frozen": {
+        "model": MODEL | {"freeze": "encoders"},
+        "algo": FREE["algo"]
+        | {"minibatches": 2, "high_entropy_share": 0.5, "reference_reset": {"every": 1}},
+        "rollout": SHORT | {"prompts_per_step": 4},
+        "optim": {"steps": 2, "lr": 1.0e-4, "micro_tokens": 130},
+    },
     # other numbers of draws, of passes and of completions in each process
     "helped": {
         "guidance": {"kind": "scaf_grpo", "exempt": 0.0},
@@ -94,7 +101,7 @@ STAGES = {
     "few": {
         "rollout": SHORT | {"prompts_per_step": 1, "group_size": 8},
         "sampling": {"kind": "value", "candidates": 3},
-        "algo": {"kl_weight": 0.1, "reference_reset": {"every": 2}, "high_entropy_share": 0.5},
+        "algo": {"kl_weight": 0.1, "reference_reset": {"every": 2}},
         "optim": {"steps": 3, "lr": 1.0e-3},
     },
     "adapted": {

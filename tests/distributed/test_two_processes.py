@@ -19,6 +19,10 @@ def _metrics(run: Path) -> list[dict]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
+def _clocks(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "timings.jsonl").read_text().splitlines()]
+
+
 def _same(one: Path, other: Path) -> None:
     """Every number of every step, those of sampling exactly, gradients within 1e-4."""
     for ours, theirs in zip(_metrics(one), _metrics(other), strict=True):
@@ -51,6 +55,18 @@ def _same_moments(one: Path, other: Path) -> None:
                 assert name.endswith(":step") or not moment.any(), name
 
 
+def _same_reference(run: Path) -> None:
+    """A reference that has just moved is the policy."""
+    from safetensors.torch import load_file
+
+    [final] = run.glob("checkpoints/frozen-*-final")
+    weights = load_file(final / "model.safetensors")
+    reference = load_file(final / "reference.safetensors")
+    assert reference
+    for name, tensor in reference.items():
+        assert tensor.equal(weights[name]), name
+
+
 @pytest.fixture(scope="module")
 def every(train) -> Path:
     """All stages in one process."""
@@ -62,6 +78,7 @@ def test_two_processes_with_different_media_and_groups_are_one(train, every, two
     run = train("curriculum=every", *two(strategy))
     _same(every, run)
     _same_moments(every, run)
+    _same_reference(run)
     norms = [line["optim/grad_norm"] for line in _metrics(run) if "optim/grad_norm" in line]
     assert sum(norm > 0 for norm in norms) > 10
 
@@ -70,19 +87,27 @@ def test_two_processes_with_different_media_and_groups_are_one(train, every, two
 def test_everything_may_learn(alone, unbroken, strategy):
     run = unbroken(strategy)
     _same(alone, run)
-    clocks = [json.loads(line) for line in (run / "timings.jsonl").read_text().splitlines()]
-    steps = [line for line in clocks if "idle_frac" in line]
-    assert len(steps) == 4
+    steps = [line for line in _clocks(run) if "idle_frac" in line]
+    assert len(steps) == 3
     assert all(0 <= line["idle_frac"] <= 1 and line["rank1/sample_s"] > 0 for line in steps)
 
 
+AHEAD = ["stage=free", "rollout.async_steps=1", "checkpoint.every=3", "optim.steps=4"]
+
+
+@pytest.fixture(scope="module")
+def ahead(train) -> Path:
+    """The stage `free` in one process that samples a step ahead."""
+    return train(*AHEAD)
+
+
 @pytest.mark.parametrize("strategy", ["ddp", "zero3"])
-def test_two_processes_that_sample_a_step_ahead_are_one(train, two, strategy):
-    ahead = ["stage=free", "rollout.async_steps=1", "checkpoint.every=3"]
-    alone = train(*ahead)
-    run = train(*ahead, "rollout.prompts_per_batch=4", *two(strategy))
-    _same(alone, run)
+def test_two_processes_that_sample_and_decode_ahead_are_one(train, ahead, two, strategy):
+    keys = ["rollout.prompts_per_batch=4", "media.workers=1", "media.cache_mb=0"]
+    run = train(*AHEAD, *keys, *two(strategy))
+    _same(ahead, run)
     assert [line.get("policy/steps_behind") for line in _metrics(run)[1:-1]] == [0, 1, 1, 0]
+    assert any(line.get("media_ahead", 0) > 0 for line in _clocks(run))
 
 
 def test_processes_that_others_have_started_are_taken_as_they_are(
