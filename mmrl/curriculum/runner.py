@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -103,17 +103,18 @@ def _train_stages(loaded: LoadedRun, screen: Screen, ranks: Ranks) -> Path:
             start = last if last is not None and last.state.stage == name else None
             if takes_selected(stage := run.stages[name]):
                 rows[name] = _rows(name, stage, run, folder, screen, rows, ranks)
-            prompts = _run_stage(
-                run,
-                index,
-                rows[name],
-                folder,
-                screen,
-                trackers,
-                ranks,
+            coming = _Coming(
+                run=run,
+                name=name,
+                rows=rows[name],
+                folder=folder,
+                screen=screen,
+                trackers=trackers,
+                ranks=ranks,
                 start=start,
-                prompts=prompts,
+                tokens=_final(folder, list(run.stages)[index - 1]).state.tokens if index else 0,
             )
+            prompts = _run_stage(coming, prompts)
         trackers.close()
         if prompts is not None:
             prompts.close()
@@ -147,25 +148,30 @@ def _rows(
     )
 
 
-def _run_stage(
-    run: Run,
-    index: int,
-    rows: StageRows,
-    folder: RunFolder,
-    screen: Screen,
-    trackers: Trackers,
-    ranks: Ranks,
-    *,
-    start: Checkpoint | None,
-    prompts: Prompts | None,
-) -> Prompts:
-    name = list(run.stages)[index]
-    stage = run.stages[name]
-    tokens = _final(folder, list(run.stages)[index - 1]).state.tokens if index else 0
-    origin = starts_from(run.stages, name)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Coming:
+    """A stage that is next."""
+
+    run: Run
+    name: str
+    rows: StageRows
+    folder: RunFolder
+    screen: Screen
+    trackers: Trackers
+    ranks: Ranks
+    start: Checkpoint | None
+    """Where it goes on."""
+    tokens: int
+    """Completion tokens of the stages before."""
+
+
+def _run_stage(coming: _Coming, prompts: Prompts | None) -> Prompts:
+    run, rows, folder, screen = coming.run, coming.rows, coming.folder, coming.screen
+    stage = run.stages[coming.name]
+    origin = starts_from(run.stages, coming.name)
     first_weights = _final(folder, origin).folder if origin else None
-    trained = start is not None and not isinstance(stage, SelectStage)
-    gone_on = start.folder if start and trained else None
+    trained = coming.start is not None and not isinstance(stage, SelectStage)
+    gone_on = coming.start.folder if coming.start and trained else None
     policy = load_stage_policy(run, stage, first_weights, gone_on)
     for row in (*rows.train, *rows.heldout):
         check_row(row, policy)
@@ -178,28 +184,47 @@ def _run_stage(
         _say_where_it_stands(folder, screen)
     prompts = _prompts(prompts, policy, stage, screen)
     if isinstance(stage, SelectStage):
-        policy = replace(policy, strategy=Replicated(ranks=ranks))
-        with build_engine(policy, stage.rollout) as engine:
-            select_run = SelectRun(
-                name=name,
-                stage=stage,
-                seed=run.seed,
-                policy=policy,
-                engine=engine,
-                prompts=prompts,
-                rows=rows.train,
-                folder=folder,
-                screen=screen,
-                trackers=trackers,
-                tokens=tokens,
-            )
-            run_select(select_run, start.state if start else None)
-        return prompts
+        _select(coming, stage, policy, prompts)
+    else:
+        _learn(coming, stage, policy, prompts, weights=first_weights, gone_on=gone_on)
+    return prompts
+
+
+def _select(coming: _Coming, stage: SelectStage, policy: Policy, prompts: Prompts) -> None:
+    policy = replace(policy, strategy=Replicated(ranks=coming.ranks))
+    with build_engine(policy, stage.rollout) as engine:
+        select_run = SelectRun(
+            name=coming.name,
+            stage=stage,
+            seed=coming.run.seed,
+            policy=policy,
+            engine=engine,
+            prompts=prompts,
+            rows=coming.rows.train,
+            folder=coming.folder,
+            screen=coming.screen,
+            trackers=coming.trackers,
+            tokens=coming.tokens,
+        )
+        run_select(select_run, coming.start.state if coming.start else None)
+
+
+def _learn(
+    coming: _Coming,
+    stage: SftStage | GrpoStage,
+    policy: Policy,
+    prompts: Prompts,
+    *,
+    weights: Path | None,
+    gone_on: Path | None,
+) -> None:
+    """Train, from the weights that the stage begins with or those that it goes on with."""
+    run, name, rows, ranks = coming.run, coming.name, coming.rows, coming.ranks
 
     def share(policies: Sequence[Policy]) -> Sharing:
-        chosen = start.state.sharing if start else None
+        chosen = coming.start.state.sharing if coming.start else None
         found = set_up_sharing(
-            policies, stage.model, rows.train, prompts, chosen=chosen, warn=screen.say
+            policies, stage.model, rows.train, prompts, chosen=chosen, warn=coming.screen.say
         )
         return ranks.gather(found, "sharing: agreeing")[0]
 
@@ -210,10 +235,10 @@ def _run_stage(
         prompts,
         [*rows.train, *rows.heldout],
         ranks,
-        weights=first_weights,
+        weights=weights,
         gone_on=gone_on,
         share=share,
-        folder=folder.path,
+        folder=coming.folder.path,
     )
     policy = ready.policy
     build = partial(
@@ -231,6 +256,7 @@ def _run_stage(
         _heldout_rubric(stage, rows) as heldout_rubric,
         build_engine(policy, stage.rollout) as engine,
     ):
+        grpo = isinstance(stage, GrpoStage)
         stage_run = StageRun(
             name=name,
             stage=stage,
@@ -247,20 +273,19 @@ def _run_stage(
             heldout=rows.heldout,
             sampler=sampler,
             forecast=build_forecast(stage, build, sampler, rows.train, ranks),
-            stop=StopRules(stage.stop, tokens=tokens),
-            imitation=build_weight(stage.algo.imitation) if isinstance(stage, GrpoStage) else None,
+            stop=StopRules(stage.stop, tokens=coming.tokens),
+            imitation=build_weight(stage.algo.imitation) if grpo else None,
             guide=build_guide(stage, prompts, rubric, heldout_rubric, ready.sharing, rows.train)
-            if isinstance(stage, GrpoStage)
+            if grpo
             else None,
-            folder=folder,
-            screen=screen,
-            trackers=trackers,
-            tokens=tokens,
+            folder=coming.folder,
+            screen=coming.screen,
+            trackers=coming.trackers,
+            tokens=coming.tokens,
         )
         first = next(other for other, one in run.stages.items() if one.steps)
-        _train(stage_run, start, first=name == first)
+        _train(stage_run, coming.start, first=name == first)
         ready.close()
-    return prompts
 
 
 def _train(stage_run: StageRun, start: Checkpoint | None, *, first: bool) -> None:
