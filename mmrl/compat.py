@@ -1,4 +1,5 @@
-"""Makes torchvision importable where its compiled operators do not fit the installed torch.
+"""Makes torchvision importable where its compiled operators do not fit the installed torch, and
+tells DeepSpeed where there is no accelerator.
 
 A CPU build of torch beside a CUDA build of torchvision is a common pair, because package indexes
 offer the two in different builds. Processors need torchvision's pure-Python transforms only.
@@ -7,6 +8,7 @@ offer the two in different builds. Processors need torchvision's pure-Python tra
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from importlib.machinery import PathFinder
 from importlib.util import find_spec
@@ -38,6 +40,16 @@ def make_torchvision_importable() -> None:
     for schema in _SCHEMAS:
         if not _is_declared(schema.partition("(")[0]):
             library.define(schema)
+
+
+def name_deepspeeds_device() -> None:
+    """Tell DeepSpeed that this is a CPU, where it is one: accelerate imports it to save weights,
+    and it would print that it has found nothing else, amid what a command says.
+    """
+    import torch
+
+    if not torch.accelerator.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
 
 
 def startup_path() -> str | None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mmrl import lora
-from mmrl.compat import make_torchvision_importable
+from mmrl.compat import make_torchvision_importable, name_deepspeeds_device
 from mmrl.config.schema import ModelConfig
 from mmrl.distributed.strategy import Replicated, Strategy
 from mmrl.errors import ConfigError
@@ -101,6 +101,7 @@ def load_policy(
     if config.lora is not None:
         lora.check_lora(config.lora, config.device)
     make_torchvision_importable()
+    name_deepspeeds_device()
     from transformers.utils import logging
 
     logging.disable_progress_bar()
