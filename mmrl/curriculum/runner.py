@@ -100,6 +100,7 @@ def _train_stages(loaded: LoadedRun, screen: Screen, ranks: Ranks) -> Path:
         for index, name in enumerate(run.stages):
             if _is_done(run, name, last):
                 continue
+            ranks.begin(f"stage {name}, start")
             start = last if last is not None and last.state.stage == name else None
             if takes_selected(stage := run.stages[name]):
                 rows[name] = _rows(name, stage, run, folder, screen, rows, ranks)

@@ -54,7 +54,7 @@ class FullyShared:
                     pass
                 if module is model:
                     source.fill_buffers(model)
-            with self.ranks.waiting("sharing out weights"):
+            with self.ranks.waiting("weights: sharing out"):
                 fully_shard(module, mesh=mesh, offload_policy=policy)
         for module in _shared(model):
             # gradients add up: the loss was divided by counts of all processes

@@ -72,7 +72,7 @@ class Source:
         if self.ranks.leads:
             tensor.copy_(self._whole[name].detach())
         if tensor.numel():
-            with self.ranks.waiting("weights: handing out"):
+            with self.ranks.waiting("weights: sharing out"):
                 dist.broadcast(tensor.view(-1).view(torch.uint8), 0)
         return tensor
 

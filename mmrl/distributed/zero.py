@@ -61,7 +61,7 @@ class Zero:
         config = self._config(grad_clip=0.0)
         init = deepspeed.zero.Init(module=torch.nn.Module(), config_dict_or_path=config)
         for parameter in source.fill(model, model):
-            with self.ranks.waiting("sharing out weights"):
+            with self.ranks.waiting("weights: sharing out"):
                 init._convert_to_zero_parameters([parameter])
         source.fill_buffers(model)
 
@@ -249,7 +249,7 @@ class Zero:
         with self.ranks.waiting("gathering weights"):
             gather.__enter__()
         yield
-        with self.ranks.waiting("scattering weights"):
+        with self.ranks.waiting("gathering weights"):
             gather.__exit__(None, None, None)
 
     @contextmanager
@@ -276,7 +276,7 @@ class Zero:
             self._held = before
             if not before:
                 _hook_up(offload)
-            with self.ranks.waiting("scattering weights"):
+            with self.ranks.waiting("gathering weights"):
                 gather.__exit__(None, None, None)
 
 
