@@ -119,7 +119,7 @@ def _save_trained(
     moments = policy.strategy.moments(policy.model, optimizer)
     only(lambda: _save_moments(temporary / "optimizer.safetensors", moments))
     moments.clear()
-    weights = policy.strategy.weights(policy.model)
+    weights = policy.strategy.weights(policy.model, adapter=bool(policy.base))
     only(lambda: save_policy(policy, temporary, weights=weights))
     if reference is not None:
         del weights

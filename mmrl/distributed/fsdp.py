@@ -16,6 +16,7 @@ from mmrl.distributed.ranks import Ranks
 from mmrl.distributed.source import Source
 from mmrl.distributed.stand_ins import StandIns
 from mmrl.distributed.strategy import check_finite, named_trainable, set_rate
+from mmrl.lora import is_adapter_weight
 
 
 @dataclass(kw_only=True, slots=True)
@@ -153,11 +154,13 @@ class FullyShared:
         adamw.zero_grad()
         return norm
 
-    def weights(self, model: Any) -> dict[str, Tensor]:
-        """All weights by name, gathered one by one; those that are tied stay one tensor."""
+    def weights(self, model: Any, *, adapter: bool = False) -> dict[str, Tensor]:
+        """Gathered one by one; those that are tied stay one tensor."""
         found: dict[int, Tensor] = {}
         weights: dict[str, Tensor] = {}
         for name, tensor in model.state_dict(keep_vars=True).items():
+            if adapter and not is_adapter_weight(name):
+                continue
             if id(tensor) not in found:
                 whole = self._full(tensor)
                 found[id(tensor)] = whole.cpu().clone() if self.ranks.leads else whole.new_empty(0)

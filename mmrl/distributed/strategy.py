@@ -99,9 +99,9 @@ class Strategy(Protocol):
         """
         ...
 
-    def weights(self, model: Any) -> dict[str, Tensor] | None:
-        """All weights by name, on the CPU of the process that leads, and none on the others; None
-        if the model has them itself.
+    def weights(self, model: Any, *, adapter: bool = False) -> dict[str, Tensor] | None:
+        """All weights by name, or those of its adapter, on the CPU of the process that leads, and
+        none on the others; None if the model has them itself.
         """
         ...
 
@@ -187,7 +187,7 @@ class Replicated:
         adamw.zero_grad()
         return norm
 
-    def weights(self, model: Any) -> None:
+    def weights(self, model: Any, *, adapter: bool = False) -> None:
         """The model has them itself."""
         return None
 

@@ -28,6 +28,7 @@ from mmrl.distributed.ranks import Ranks
 from mmrl.distributed.source import Source
 from mmrl.distributed.stand_ins import StandIns
 from mmrl.distributed.strategy import check_finite, named_trainable, set_rate
+from mmrl.lora import is_adapter_weight
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -143,15 +144,17 @@ class Zero:
         check_finite(math.inf if norm < 0 else norm, step)
         return norm
 
-    def weights(self, model: Any) -> dict[str, Tensor] | None:
-        """All weights by name, gathered one by one, where the model holds parts of them; those that
-        are tied stay one tensor.
+    def weights(self, model: Any, *, adapter: bool = False) -> dict[str, Tensor] | None:
+        """Gathered one by one, where the model holds parts of them; those that are tied stay one
+        tensor.
         """
         if self.stage == 2:
             return None
         found: dict[int, Tensor] = {}
         weights: dict[str, Tensor] = {}
         for name, tensor in model.state_dict(keep_vars=True).items():
+            if adapter and not is_adapter_weight(name):
+                continue
             if id(tensor) not in found:
                 with self._in_hand([tensor]):
                     found[id(tensor)] = (

@@ -82,12 +82,11 @@ def predict_host(step: Step) -> dict[str, float]:
     """Bytes of the first node's own memory beyond the data: while weights are loaded, and while a
     checkpoint is written.
 
-    Every process loads all weights on its way to the device; but where weights are shared out and
-    there is no adapter, the first process alone does, and hands them out. It alone gathers what is
-    saved: moments, and then weights.
+    Every process loads all weights on its way to the device; but where weights are shared out, the
+    first process alone does, and hands them out. It alone gathers what is saved: moments, and then
+    weights.
     """
-    alone = step.weights_over > 1 and not step.adapter_on
-    processes = 1 if alone else step.world // step.nodes
+    processes = 1 if step.weights_over > 1 else step.world // step.nodes
     found = {"loading": processes * _weights(step)}
     if step.learns:
         learning = step.parameters.learning.total

@@ -57,6 +57,7 @@ def main(strategy: str, out: Path) -> None:
             "whole": max(whole.values()),
             "base": all(torch.equal(saved[name], began[name]) for name in base if name in saved),
             "saved": len(saved),
+            "apart": _adapter_alone(policy, saved),
             "said": _learn_nonsense(policy, pair[1][1], ranks.rank),
         }
         after = _state(policy, pair[1][1])
@@ -85,6 +86,15 @@ def _learn_nonsense(policy, optimizer, rank: int) -> str:
 def _exact(policy) -> torch.Tensor:
     with exactly(policy) as exact:
         return exact(input_ids=IDS).logits
+
+
+def _adapter_alone(policy, saved) -> bool:
+    """Whether a checkpoint of the adapter has its weights and no others."""
+    found = policy.strategy.weights(policy.model, adapter=True)
+    if found is None:
+        return True
+    wanted = {name for name in saved if is_adapter_weight(name) and ":" not in name}
+    return found.keys() == wanted and all(found[name].equal(saved[name]) for name in wanted)
 
 
 def _state(policy, optimizer) -> dict[str, torch.Tensor]:

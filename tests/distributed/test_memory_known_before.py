@@ -34,6 +34,13 @@ def test_one_process_of_a_node_loads_weights_that_are_shared_out_and_all_load_ot
     assert predict_host(nodes)["loading"] == 8 * once
 
 
+def test_the_base_of_an_adapter_is_loaded_by_one_process_too_where_it_is_shared_out():
+    lora = ("model.lora={rank: 8}", "model.freeze=none")
+    apart, whole = _step("launch.strategy=zero3", *lora), _step("launch.strategy=zero2", *lora)
+    assert 8 * predict_host(apart)["loading"] == predict_host(whole)["loading"]
+    assert predict_host(apart)["saving"] == 8.0 * apart.parameters.learning.total
+
+
 def test_moments_and_then_weights_are_gathered_when_a_checkpoint_is_written():
     step = _step("launch.strategy=zero3", "model.freeze=none")
     count = step.parameters.all.total

@@ -28,6 +28,7 @@ def test_adapters_on_a_base_in_parts_learn_as_in_one_process(run_both, tmp_path,
         assert found["whole"] < 1e-2
         assert "step 3: the gradient's norm is" in found["said"]
         assert found["kept"]
+        assert found["apart"]
     assert first["norms"][2][0] < first["norms"][0][0], "it has learned"
     assert first["base"]
     assert first["saved"] > 300
