@@ -42,6 +42,8 @@ from mmrl.reward import verifier
 
 @verifier(isolated=True)
 def dawdling():
+    \"\"\"Right at once at first, and then after minutes.\"\"\"
+
     def judge(sample):
         time.sleep(600 if sample.progress else 0)
         return 1.0
@@ -164,12 +166,13 @@ def test_an_interrupt_ends_a_judgement_that_would_take_minutes(go, monkeypatch):
 
     before(monkeypatch, Optimizer, "step", interrupt)
     slow = ["rewards.terms.slow={name: dawdling}", "rewards.timeout_s=300"]
+    others = _workers()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         go("optim.steps=3", "rollout.async_steps=1", *slow)
     assert time.monotonic() - began < PATIENCE_S
     assert not threads()
-    assert not _workers()
+    assert not _workers() - others
 
 
 def test_an_interrupt_leaves_a_verifier_behind_that_never_returns(go, monkeypatch):
@@ -193,12 +196,13 @@ def test_an_interrupt_leaves_a_verifier_behind_that_never_returns(go, monkeypatc
     let_go.set()
 
 
-def _workers() -> list[psutil.Process]:
-    return [
+def _workers() -> set[psutil.Process]:
+    """Those that judge for this process, for other tests too."""
+    return {
         child
         for child in psutil.Process().children(recursive=True)
         if "mmrl.judging.isolation_worker" in child.cmdline()
-    ]
+    }
 
 
 def test_a_cancelled_judgement_ends_at_once_and_no_other_begins():
@@ -207,6 +211,7 @@ def test_a_cancelled_judgement_ends_at_once_and_no_other_begins():
         timeout_s=300,
     )
     row = Row(id="r", source="s", prompt=[], answer="1", verifier=(VerifierTerm(name="dawdling"),))
+    others = _workers()
     with Rubric(config, [row]) as rubric:
         raised: list[BaseException] = []
 
@@ -219,7 +224,7 @@ def test_a_cancelled_judgement_ends_at_once_and_no_other_begins():
         thread = threading.Thread(target=judge)
         thread.start()
         deadline = time.monotonic() + PATIENCE_S
-        while not _workers():
+        while not _workers() - others:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         rubric.cancel()
@@ -228,4 +233,4 @@ def test_a_cancelled_judgement_ends_at_once_and_no_other_begins():
         assert raised
         with pytest.raises(CancelledError):
             rubric.judge([[Sample(row=row, text="1")]])
-    assert not _workers()
+    assert not _workers() - others
