@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mmrl.batch import micro_batches_of_tokens
+from mmrl.config.algo import ImportanceConfig
 from mmrl.config.schema import AlgoConfig, OptimConfig
 from mmrl.loss import Denominators, LossConstants, policy_loss
 from mmrl.model import Policy, trainable_parameters
@@ -172,12 +173,8 @@ def backward(
         before_BC, mean_BC = logprobs_BC.detach(), scores.vocabulary_mean_BC
         if minibatch.old is not None:
             before_BC, _, mean_BC = pad(minibatch.old[rows], logprobs_BC)
-        gaps_BC, weights = sampling_gaps(chosen, before_BC), None
-        if importance is not None:
-            weights = importance_weights(gaps_BC, mask_BC, **importance.model_dump())
-            weighed += (weights * mask_BC).sum().item() / tokens
-            outside = (weights == 0) | (weights == importance.cap)
-            capped += (outside * mask_BC).sum().item() / tokens
+        gaps_BC = sampling_gaps(chosen, before_BC)
+        weights, weight_sum, capped_sum = _importance(gaps_BC, mask_BC, importance)
         terms = policy_loss(
             algo.loss,
             logprobs_BC=logprobs_BC,
@@ -196,9 +193,7 @@ def backward(
             chosen_BC=None if uncertain is None else pad(uncertain[rows], logprobs_BC)[0],
             entropy_BC=scores.entropy_BC,
             mean_log_ratio_BC=scores.vocabulary_mean_BC - mean_BC,
-            imitated_B=torch.tensor([r.imitated for r in chosen], device=logprobs_BC.device)
-            if any(r.imitated for r in chosen)
-            else None,
+            imitated_B=_imitated(chosen, logprobs_BC.device),
             importance=weights,
         )
         policy.strategy.backward(weight * terms.loss)
@@ -206,6 +201,8 @@ def backward(
         kl += terms.kl_sum.item() / tokens
         clipped += terms.clipped_sum.item() / tokens
         entropy += (scores.entropy_BC.detach() * mask_BC).sum().item() / tokens
+        weighed += weight_sum / tokens
+        capped += capped_sum / tokens
         ratio_max = max(ratio_max, terms.ratio_max.item())
         gap = max(gap, gaps_BC.abs().max().item())
     backward_nothing(policy, scoring, passes=passes - len(parts))
@@ -226,6 +223,23 @@ def backward(
         "policy/ratio_max": ratio_max,
         "policy/sampling_gap": gap,
     }
+
+
+def _importance(
+    gaps_BC: Tensor, mask_BC: Tensor, config: ImportanceConfig | None
+) -> tuple[Tensor | None, float, float]:
+    """The weights of tokens that another policy sampled, their sum, and how many are at a limit."""
+    if config is None:
+        return None, 0.0, 0.0
+    weights = importance_weights(gaps_BC, mask_BC, **config.model_dump())
+    limited = (weights == 0) | (weights == config.cap)
+    return weights, (weights * mask_BC).sum().item(), (limited * mask_BC).sum().item()
+
+
+def _imitated(rollouts: Sequence[Rollout], device: torch.device) -> Tensor | None:
+    """Which of the rollouts are imitated [B]; None where none is."""
+    imitated = [rollout.imitated for rollout in rollouts]
+    return torch.tensor(imitated, device=device) if any(imitated) else None
 
 
 def mean_metrics(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
