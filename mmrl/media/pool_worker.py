@@ -33,6 +33,8 @@ def main() -> None:
     warnings: list[str] = []
     while (message := receive(source)) is not None:
         try:
+            # Only the parent, which started this process, can write here; a processor has no other
+            # form. What decoders make of media goes back as JSON and bare bytes.
             recipe, row = pickle.loads(message)
             if recipe is not None:
                 maker = None
@@ -42,7 +44,7 @@ def main() -> None:
             warnings.clear()
         except (ConfigError, DataError) as error:
             answer = {"error": type(error).__name__, "text": str(error)}
-        except Exception:
+        except Exception:  # the parent raises it
             answer = {"failed": traceback.format_exc()}
         send(sink, json.dumps(answer).encode())
 
