@@ -14,8 +14,8 @@ pytestmark = pytest.mark.distributed
 WORKER = Path(__file__).with_name("adapters_worker.py")
 
 
-@pytest.mark.parametrize("strategy", ["zero2", "zero3", "fsdp2"])
-def test_adapters_on_a_base_in_parts_learn_as_in_one_process(run_both, tmp_path, strategy):
+@pytest.mark.parametrize("strategy", ["ddp", "zero2", "zero3", "fsdp2"])
+def test_adapters_learn_as_in_one_process_and_their_base_stays(run_both, tmp_path, strategy):
     if strategy.startswith("zero") and importlib.util.find_spec("deepspeed") is None:
         pytest.skip("needs deepspeed")
     first, other = run_both(WORKER, strategy, str(tmp_path), out=tmp_path)
